@@ -1,0 +1,183 @@
+"""The frozen containers that cross from one room of the house to another.
+
+Host-side containers hold NumPy arrays; `PackedBatch` and `TrainState` are pytrees of device arrays.
+
+Axis letters: `b` rows of a batch, `n` tokens of a row, `p` patch vector, `m` text tokens of a row,
+`s` segments (clips) of a row, `f h w c` pixels, `lf lh lw lc` latents, `o` objects of a scene.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, Protocol
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+Params = Any  # a plain nested dict of float32 arrays
+
+Shape = Literal["circle", "square", "triangle", "bar"]
+SizeWord = Literal["small", "medium", "large"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Body:
+    """What does not change about one object of a scene.
+
+    Attributes:
+      shape: one of `Shape`.
+      color: a name of `worlds.scene.PALETTE`.
+      size: one of `SizeWord`; `radius` is its number.
+      radius: in world units (the frame's short side is 10 world units); the radius of the circle that has
+        the object's area, for every shape.
+      mass: in kg; proportional to the area unless the family says otherwise.
+      restitution: of its contacts, 0 to 1.
+    """
+
+    shape: Shape
+    color: str
+    size: SizeWord
+    radius: float
+    mass: float
+    restitution: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SceneState:
+    """The exact state of a simulated clip, at the instant of every frame.
+
+    World coordinates: the origin is the frame's centre, x points right, y points UP, and the frame's
+    short side is 10 world units long.
+
+    Attributes:
+      bodies: one per object, in the order of the object axis.
+      position: `[f o 2]` float32, centre (x, y) in world units.
+      velocity: `[f o 2]` float32, world units per second.
+      angle: `[f o]` float32, radians, counter-clockwise.
+      visible: `[f o]` float32, share of the object's area that can be seen (1 = wholly), 0 to 1.
+      contact: `[f o o]` bool, symmetric: the two objects touched since the previous frame.
+      wall_contact: `[f o]` bool: the object touched a wall of the box since the previous frame.
+      alive: `[f o]` bool: the object exists.
+      family: name of the family the scene came from.
+      events: what the caption may mention, in order of time: (seconds, verb, object, object or -1).
+    """
+
+    bodies: tuple[Body, ...]
+    position: np.ndarray
+    velocity: np.ndarray
+    angle: np.ndarray
+    visible: np.ndarray
+    contact: np.ndarray
+    wall_contact: np.ndarray
+    alive: np.ndarray
+    family: str
+    events: tuple[tuple[float, str, int, int], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A captioned video at its native size; an image is a clip of one frame.
+
+    Attributes:
+      video: `[f h w 3]` uint8.
+      fps: frames per second (of an image: any positive number; its one frame is at 0 s).
+      captions: phrasing -> text, never empty; the phrasings of a world are "short" and "descriptive",
+        a data set with one caption uses "short".
+      id: unique within its source, the same in every process.
+      state: the exact state where the clip was simulated, else None.
+    """
+
+    video: np.ndarray
+    fps: float
+    captions: Mapping[str, str]
+    id: str
+    state: SceneState | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LatentClip:
+    """A clip after the autoencoder's encoder.
+
+    Attributes:
+      latents: `[lf lh lw lc]` float32, normalised by the autoencoder's stored statistics.
+      fps, captions, id: as in `Clip` (fps is of the pixels' frames).
+      frames: pixel frames of the clip, so that the grid can be decoded to its exact length.
+    """
+
+    latents: np.ndarray
+    fps: float
+    captions: Mapping[str, str]
+    id: str
+    frames: int
+
+
+# One row per item of a source: what a packing plan needs to know, read without decoding anything.
+SIZE_DTYPE = np.dtype(
+    [("frames", np.int32), ("height", np.int32), ("width", np.int32), ("text", np.int32)]
+)  # pixels; `text` = most text tokens any phrasing of the caption takes, end token included
+
+
+class Source(Protocol):
+    """A random-access set of clips. `sizes` is `[len]` of `SIZE_DTYPE`, known without decoding."""
+
+    @property
+    def sizes(self) -> np.ndarray: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Clip: ...
+
+
+class PackedBatch(NamedTuple):
+    """Rows of tokens; each row holds several clips ("segments") of any duration, height and width.
+
+    A segment is numbered from 1 within its row, and 0 is padding. Every draw that belongs to a clip
+    (noise, noise level, caption dropout, known tokens) is keyed by `clip` and `index`, never by the
+    place in the batch, so that packing and mesh do not change it.
+
+    Attributes:
+      tokens: clean latent patches.
+      position: (seconds, row, column) of each token's centre; see `patches.positions`.
+      segment: 0 = padding.
+      known: given tokens: noise level 0, no loss.
+      index: (frame, row, column) of each token in its own clip's grid of patches.
+      clip: per segment table, entry `k` is of segment `k + 1`: the clip's number in its source.
+      grid: per segment table: the clip's grid of patches (frames, rows, columns); 0 where unused.
+      text: text tokens of every segment's caption, packed likewise.
+      text_segment: the segment each text token belongs to; 0 = padding.
+    """
+
+    tokens: Float[Array, "b n p"]
+    position: Float[Array, "b n 3"]
+    segment: Int[Array, "b n"]
+    known: Bool[Array, "b n"]
+    index: Int[Array, "b n 3"]
+    clip: UInt32[Array, "b s"]
+    grid: Int[Array, "b s 3"]
+    text: Int[Array, "b m"]
+    text_segment: Int[Array, "b m"]
+
+
+class VelocityFn(Protocol):
+    """`velocity_fn(xt, t, batch) -> velocity`: all that objectives, guidance and samplers know of a model.
+
+    `xt` and the result are `[b n p]`; `t` is `[b n]`, one noise level per token, 0 = data, 1 = noise.
+    """
+
+    def __call__(
+        self, xt: Float[Array, "b n p"], t: Float[Array, "b n"], batch: PackedBatch
+    ) -> Float[Array, "b n p"]: ...
+
+
+class TrainState(NamedTuple):
+    """All that a checkpoint holds. No random key and no iterator: both are functions of (seed, step)."""
+
+    step: Int[Array, ""]
+    params: Params
+    ema: Params
+    opt_state: Any
+
+
+Key = jax.Array
