@@ -218,10 +218,12 @@ def _descriptive(facts: Facts, voice: _Voice) -> str:
         (opening.append(f"{noun} {motion}") if motion else bare.append(noun))
     solo: dict[_Group, list[str]] = {}
     sentences = []
+    met: set[frozenset[int]] = set()
     for verb, i, j in facts.events:
         if j < 0:
             solo.setdefault(home[i], []).append(verb)
-        else:
+        elif frozenset((i, j)) not in met:
+            met.add(frozenset((i, j)))
             sentences.append(f"{again(home[i])} {voice.of(HIT_WORDS)[0]} {again(home[j])}")
     for group, verbs in solo.items():
         verbs = list(dict.fromkeys(verbs))[:2]

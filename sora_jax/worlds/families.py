@@ -135,10 +135,11 @@ def _throw(draw: Draw, gravity: float) -> tuple[float, float]:
 
 
 def _launch(draw: Draw, item: Item, others: list[Item], gravity: float) -> bool:
-    """Place an item whose path bends: in view for 3/4 of the clip, then it may sink below the frame."""
+    """Place an item whose path bends: in view for 85 % of the clip, then it may sink below the frame."""
     reach, seconds = scene_lib.reach(item.body), draw.seconds
     half_x, half_y = draw.half
-    drop = item.vy * 0.75 * seconds - gravity * (0.75 * seconds) ** 2 / 2
+    late = 0.85 * seconds
+    drop = item.vy * late - gravity * late**2 / 2
     top = max(item.vy, 0.0)
     apex = top * min(top / gravity, seconds) - gravity * min(top / gravity, seconds) ** 2 / 2
     low = max(-half_y + reach + 0.1, -half_y - reach - drop)

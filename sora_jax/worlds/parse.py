@@ -62,6 +62,10 @@ _THROW = re.compile(rf"\b(?:thrown|tossed|throws?) {_DIRECTION}")
 _FALL = re.compile(r"\b(?:falls?|falling|drops?|dropping|dropped)(?: down(?:wards?)?)?\b")
 _STILL = re.compile(r"\b(?:at rest|still|stationary|resting|motionless|not moving)\b")
 _HEADING = re.compile(rf"\b{_DIRECTION}")
+_ORIGIN = re.compile(  # where it is or comes from, which is not where it goes
+    r"\bon the (?:left|right)(?! (?:side )?of)"
+    r"|\b(?:from (?:the )?)?(?:left|right) (?=to (?:the )?(?:left|right))"
+)
 _SPEED = re.compile(rf"\b({_any(SPEED_WORDS)})\b")
 
 
@@ -143,6 +147,9 @@ def _read(sentence: str, story: _Story) -> None:
 def _predicate(text: str, subjects: list[int], story: _Story):
     """Record what the text says of its subjects; returns what is to be done with the next noun phrase."""
     act = None
+    text = _ORIGIN.sub("", text)
+    if re.search(r"\b(?:both|all)\b", text):
+        subjects = list(range(len(story.objects)))
     if relation := _RELATION.search(text):
         word = f"{relation['side']} of" if relation["side"] else "above" if relation["above"] else "below"
         text = text[: relation.start()]
