@@ -65,7 +65,8 @@ class WorldSource:
             raise ValueError(f"families {sorted(unknown)} are not among {sorted(families_lib.FAMILIES)}")
         if heldout not in get_args(Heldout):
             raise ValueError(f"heldout {heldout!r} is not one of {get_args(Heldout)}")
-        self._seed, self._length, self._heldout = seed, length, heldout
+        self._seed, self._length = seed, length
+        self._heldout: Heldout = heldout  # pyright: ignore[reportAttributeAccessIssue]
         self._families: dict[Family, float] = {
             k: families[k] for k in families_lib.FAMILIES if families.get(k)
         }
