@@ -8,8 +8,8 @@ pixel frame a patch covers, and row and column are of the patch's centre, measur
 units in which the frame's short side spans [-1, 1]; rows grow downwards. The same scene at another resolution
 has the same positions at another density, and at another frame rate the same seconds.
 
-Source of the idea: Brooks et al. 2024, "Video generation models as world simulators" (spacetime latent patches);
-packing several of them into one row: Dehghani et al. 2023, arXiv 2307.06304 (NaViT).
+Source of the idea: Brooks et al. 2024, "Video generation models as world simulators" (spacetime patches of
+latents); packing several of them into one row: Dehghani et al. 2023, arXiv 2307.06304 (NaViT).
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def indices(grid: Grid) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Segment:
-    """One clip as it enters a row. `tokens` may be noise, zeros or clean patches; `known` marks given ones."""
+    """One clip as it enters a row: `tokens` are noise, zeros or clean patches, `known` marks given ones."""
 
     tokens: np.ndarray  # [n p] float32
     grid: Grid

@@ -1,4 +1,6 @@
-"""Captions as bytes: ByT5's tokenisation, which needs no vocabulary file (Xue et al. 2021, arXiv 2105.13626, Sec. 3).
+"""Captions as bytes: ByT5's tokenisation, which needs no vocabulary file.
+
+Source: Xue et al. 2021, arXiv 2105.13626, Sec. 3.
 
 A byte `b` is the token `b + 3`; 0 is padding, 1 ends the sequence, 2 is unknown.
 The unconditional caption is the empty string, whose only token is `EOS`.
