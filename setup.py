@@ -37,6 +37,7 @@ setup(
         "av>=14",
         "opencv-python-headless>=4.10",
         "scipy>=1.13",
+        "pillow>=10",
         "pymunk>=7",
         "matplotlib>=3.9",
         "tensorboardX>=2.6",
