@@ -22,8 +22,12 @@ def main(arguments: Sequence[str]) -> int:
         "Train an autoencoder or a diffusion transformer. The same command resumes.",
         example="python -m sora_jax.train --config configs/dit.py:cpu --workdir run/dit --minutes 30",
     )
-    parser.add_argument("--config", required=True, help="file.py[:variant]; --config.key=value overrides an entry")
-    parser.add_argument("--workdir", type=Path, required=True, help="checkpoints, metrics.jsonl, tensorboard/")
+    parser.add_argument(
+        "--config", required=True, help="file.py[:variant]; --config.key=value overrides an entry"
+    )
+    parser.add_argument(
+        "--workdir", type=Path, required=True, help="checkpoints, metrics.jsonl, tensorboard/"
+    )
     parser.add_argument("--minutes", type=float, default=None, help="save and stop after so long")
     arguments, overrides = command.split_overrides(arguments)
     options = parser.parse_args(arguments)

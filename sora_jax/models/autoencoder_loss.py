@@ -71,7 +71,7 @@ def reconstruction_loss(
 
     Returns:
       A function of `params`; `frozen`, unused here; `batch`, `[b f h w 3]` float32 in [-1, 1]; and the key of
-      the latents' noise. Its metrics are float32 scalars: loss, charbonnier, gradient, kl, psnr, latent_rms.
+      the latents' noise. Its metrics are float32 scalars: charbonnier, gradient, kl, psnr, latent_rms.
     """
 
     def loss_fn(
@@ -86,6 +86,6 @@ def reconstruction_loss(
         }
         loss = terms["charbonnier"] + gradient_weight * terms["gradient"] + kl_weight * terms["kl"]
         rms = jnp.sqrt(jnp.mean(jnp.square(moments.mean)))
-        return loss, {"loss": loss, **terms, "psnr": psnr(video, batch), "latent_rms": rms}
+        return loss, {**terms, "psnr": psnr(video, batch), "latent_rms": rms}
 
     return loss_fn

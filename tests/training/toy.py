@@ -65,7 +65,12 @@ def make_optimizer(total_steps: int) -> Any:
 
 
 def train(
-    workdir: Path, total_steps: int, *, step_fn: Any = None, config: dict[str, Any] | None = None, **options: Any
+    workdir: Path,
+    total_steps: int,
+    *,
+    step_fn: Any = None,
+    config: dict[str, Any] | None = None,
+    **options: Any,
 ) -> loop.Outcome:
     """Trains in `workdir`, from its latest checkpoint where there is one. The schedule is of 100 steps."""
     transform = make_optimizer(100)
