@@ -16,6 +16,7 @@ import optax
 from ml_collections import ConfigDict
 
 from sora_jax.data import pipeline
+from sora_jax.data.cache import CachedSource
 from sora_jax.evaluation.reconstruction import ReconstructionEvaluator, to_model
 from sora_jax.models import autoencoder as autoencoder_lib
 from sora_jax.models import autoencoder_loss
@@ -82,8 +83,8 @@ def optimizer(config: ConfigDict, *, total_steps: int) -> optax.GradientTransfor
 
 def _train_autoencoder(config: ConfigDict) -> Training:
     model = autoencoder(config.model)
-    source = world(config.world)
     data = config.data
+    source = CachedSource(world(config.world)) if data.cache else world(config.world)
     shapes = tuple((tuple(shape), share) for shape, share in data.shapes)
     reconstruction = autoencoder_loss.reconstruction_loss(model, **config.loss.to_dict())
 

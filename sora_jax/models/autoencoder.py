@@ -216,6 +216,7 @@ class Autoencoder(nn.Module):
 SIZES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "test": dict(widths=(16, 32), depths=(1, 1), ratio=(4, 8, 8), channels=4),
+        "4x8x8-small": dict(widths=(64, 192), depths=(1, 4), ratio=(4, 8, 8), channels=16, expand=3),
         "4x8x8": dict(widths=(96, 256), depths=(2, 6), ratio=(4, 8, 8), channels=16),
         "8x32x32": dict(widths=(96, 256, 512), depths=(2, 4, 6), ratio=(8, 32, 32), channels=128),
     }
