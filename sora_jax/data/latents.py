@@ -22,7 +22,7 @@ import numpy as np
 from array_record.python import array_record_data_source, array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 
 from sora_jax import text_bytes, types
-from sora_jax.data.source import manifest_hash
+from sora_jax.data.manifest import manifest_hash
 
 _log = logging.getLogger(__name__)
 _LARGEST = float(np.finfo(np.float16).max)

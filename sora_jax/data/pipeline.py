@@ -21,8 +21,8 @@ import numpy as np
 
 from sora_jax import patches, rng, text_bytes, types
 from sora_jax.data.latents import LatentSource
+from sora_jax.data.manifest import BadClipError
 from sora_jax.data.schedule import ClipSchedule, ClipShape, RowClips, RowSchedule, Stage
-from sora_jax.data.source import BadClipError
 from sora_jax.patches import Grid
 
 DEFAULT_MIX: Mapping[str, float] = MappingProxyType({"short": 0.5, "descriptive": 0.5})
@@ -78,6 +78,7 @@ def make_batches(
     oversize: Literal["error", "drop"] = "error",
     process: tuple[int, int] = (0, 1),
     start_step: int = 0,
+    workers: int = 0,
     prefetch: int = 4,
 ) -> Batches:
     """Endless `types.PackedBatch`es (NumPy) of `rows` rows; batch k is a pure function of (seed, k).
@@ -97,7 +98,8 @@ def make_batches(
       oversize: a clip that fits no row is an error, or left out and counted (`Plan.dropped`).
       process: (number of this process, how many): it gets its own stretch of the rows.
       start_step: the step to start at.
-      prefetch: batches made ahead, by a thread.
+      workers: processes that make batches; 0 = a thread of this process. The batches do not depend on it.
+      prefetch: batches made ahead, per worker.
 
     Returns:
       The iterator; `.batch_at(k)` gives any batch, `.batch_at.schedule.plan(stage, epoch)` the plan behind
@@ -122,7 +124,7 @@ def make_batches(
         patches.pack_rows, row_tokens=row_tokens, row_text=row_text, max_segments=max_segments
     )
     packer = RowPacker(source, schedule, pack=pack, patch=patch, caption_mix=caption_mix, process=process)
-    return Batches(packer, start_step=start_step, prefetch=prefetch)
+    return Batches(packer, start_step=start_step, workers=workers, prefetch=prefetch)
 
 
 class RowPacker:
@@ -158,17 +160,22 @@ class RowPacker:
             clip = self.source[number]
             generator = rng.host(self.schedule.seed, "phrasing", row.stage, row.epoch, number)
             caption = clip.captions[draw_phrasing(clip.captions, self.caption_mix, generator)]
+            grid = patches.grid_of(clip.latents.shape, patch=self.patch)
             segments.append(
-                patches.segment(
-                    clip.latents,
-                    ratio=self.source.ratio,
-                    patch=self.patch,
-                    fps=clip.fps,
+                patches.Segment(
+                    tokens=np.asarray(patches.patchify(clip.latents, patch=self.patch)),  # pyright: ignore
+                    grid=grid,
+                    position=_positions(grid, self.source.ratio, self.patch, clip.fps),
                     clip=number,
                     text=text_bytes.encode(caption),
                 )
             )
         return segments
+
+
+@functools.lru_cache(maxsize=4096)
+def _positions(grid: Grid, ratio: Grid, patch: Grid, fps: float) -> np.ndarray:
+    return patches.positions(grid, ratio=ratio, patch=patch, fps=fps)
 
 
 def draw_phrasing(

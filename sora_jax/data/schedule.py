@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import functools
-import threading
+import logging
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -16,6 +16,9 @@ from sora_jax.patches import Grid
 
 ClipShape = tuple[int, int, int]  # frames, height, width, in pixels
 Stage = tuple[int | None, Shares | None]  # until which step (None = for ever), and which clips (None = all)
+
+
+_log = logging.getLogger(__name__)
 
 
 class RowClips(NamedTuple):
@@ -114,22 +117,29 @@ class RowSchedule:
             max_segments=max_segments,
             oversize=oversize,
         )
-        self._rows_before: dict[int, list[int]] = {stage: [0] for stage in range(len(stages))}
-        self._lock = threading.RLock()
-        self._plans: dict[tuple[int, int], Plan] = {}
+        self._row_text = row_text
+        self._rows_of: dict[tuple[int, int], int] = {}
 
+    @functools.lru_cache(maxsize=4)  # noqa: B019
     def plan(self, stage: int, epoch: int) -> Plan:
         """The rows of one epoch of one stage."""
-        with self._lock:
-            if (stage, epoch) not in self._plans:
-                clips = select(
-                    self.sizes, self.stages[stage][1], seed=self.seed, names=("select", stage), epoch=epoch
-                )
-                plan = self._make_plan(clips=clips, generator=rng.host(self.seed, "plan", stage, epoch))
-                while len(self._plans) >= 2:
-                    self._plans.pop(next(iter(self._plans)))
-                self._plans[stage, epoch] = plan
-            return self._plans[stage, epoch]
+        clips = select(
+            self.sizes, self.stages[stage][1], seed=self.seed, names=("select", stage), epoch=epoch
+        )
+        plan = self._make_plan(clips=clips, generator=rng.host(self.seed, "plan", stage, epoch))
+        if epoch == 0:
+            self._report(plan, f"stage {stage}")
+        return plan
+
+    def _report(self, plan: Plan, name: str) -> None:
+        text = float(self.sizes["text"][plan.clips].sum() / (len(plan) * self._row_text))
+        level = logging.WARNING if plan.waste > 0.05 and len(plan) > self.rows else logging.INFO
+        _log.log(
+            level,
+            f"{name}: {len(plan.clips)} clips ({plan.dropped} dropped) in {len(plan)} rows an epoch, "
+            f"{len(plan.clips) / len(plan):.1f} a row; {plan.waste:.1%} of the tokens are padding; text "
+            f"room is {text:.0%} full" + (", so raise row_text or lower row_tokens" if text > 0.9 else ""),
+        )
 
     def __call__(self, step: int) -> list[RowClips]:
         """The rows of batch `step`."""
@@ -138,12 +148,14 @@ class RowSchedule:
         return [self._row(stage, first + i) for i in range(self.rows)]
 
     def _row(self, stage: int, row: int) -> RowClips:
-        before = self._rows_before[stage]
-        with self._lock:
-            while before[-1] <= row:
-                before.append(before[-1] + len(self.plan(stage, len(before) - 1)))
-        epoch = bisect.bisect_right(before, row) - 1
-        return RowClips(stage=stage, epoch=epoch, clips=self.plan(stage, epoch).row(row - before[epoch]))
+        epoch = 0
+        while True:
+            if (stage, epoch) not in self._rows_of:
+                self._rows_of[stage, epoch] = len(self.plan(stage, epoch))
+            if row < self._rows_of[stage, epoch]:
+                return RowClips(stage=stage, epoch=epoch, clips=self.plan(stage, epoch).row(row))
+            row -= self._rows_of[stage, epoch]
+            epoch += 1
 
 
 def _clips_of_shape(sizes: np.ndarray, shape: ClipShape) -> np.ndarray:
