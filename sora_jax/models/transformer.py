@@ -1,23 +1,24 @@
 """The diffusion transformer: packed noisy patches, a noise level per token and text, to velocities.
 
-Sources: DiT (Peebles & Xie 2023, arXiv 2212.09748); adaLN-single and cross-attention to text: PixArt-alpha (Chen et
-al. 2023, arXiv 2310.00426, Sec. 2.3); QK-norm: ViT-22B (arXiv 2302.05442); gated MLP: arXiv 2002.05202.
+Sources: DiT (Peebles & Xie 2023, arXiv 2212.09748); adaLN-single and cross-attention to text: PixArt-alpha
+(Chen et al. 2023, arXiv 2310.00426, Sec. 2.3); QK-norm: ViT-22B (arXiv 2302.05442); gated MLP: arXiv 2002.05202.
 
-One block, with `m = shared(t) + offset` the six modulations of a token (shared: one MLP of the noise level for all
-layers; offset: learned per layer) and `norm` an RMS norm without weights:
+One block, with `m = shared(t) + offset` the six modulations of a token (shared: one MLP of the noise level for
+all layers; offset: learned per layer) and `norm` an RMS norm without weights:
     x <- x + gate1 * attention(norm(x) (1 + scale1) + shift1)
     x <- x + cross_attention(rms_norm(x), text)
     x <- x + gate2 * mlp(norm(x) (1 + scale2) + shift2)
 
-Differs: the noise level is of a token, not of a sample; RMS norms instead of LayerNorm (one pass less, same result in
-practice); attention, text and noise level follow the segment, so that clips of any size share a row.
+Differs: the noise level is of a token, not of a sample; RMS norms instead of LayerNorm (one pass less);
+attention, text and noise level follow the segment, so that clips of any size share a row.
 
-Parameters are `{"tokenizer", "noise_level", "blocks", "text_encoder"}`; all arrays of `blocks` have a leading axis of
-layers whether or not `scan` is set. `functools.partial(model.apply, {"params": params})` is a `VelocityFn`. Where the
-text encoder is a frozen one, its parameters come from elsewhere: `{"params": {**params, "text_encoder": frozen}}`.
-Whoever calls the model many times with one text (a sampler) encodes it once:
-`batch = model.apply(variables, batch, method="encode_text")` puts embeddings `[b m e]` in the place of `batch.text`, and the
-model takes those as they are. A batch that carries embeddings from the start needs no encoder (`text_encoder=None`).
+Parameters are `{"tokenizer", "noise_level", "blocks", "text_encoder"}`; all arrays of `blocks` have a leading
+axis of layers whether or not `scan` is set. `functools.partial(model.apply, {"params": params})` is a
+`VelocityFn`. Where the text encoder is a frozen one, its parameters come from elsewhere:
+`{"params": {**params, "text_encoder": frozen}}`. Whoever calls the model many times with one text (a sampler)
+encodes it once: `batch = model.apply(variables, batch, method="encode_text")` puts embeddings `[b m e]` in the
+place of `batch.text`, and the model takes those as they are. A batch that carries embeddings from the start
+needs no encoder (`text_encoder=None`).
 """
 
 from __future__ import annotations
@@ -49,13 +50,13 @@ Rotation = tuple[Float[Array, "b n h"], Float[Array, "b n h"]]
 
 # Keyword arguments of `Transformer`; hidden is about 8/3 of the width, in multiples that suit the hardware.
 SIZES: dict[str, dict[str, int]] = {
-    "ti": dict(width=192, depth=6, heads=6, hidden=512),
-    "s": dict(width=384, depth=12, heads=6, hidden=1024),
-    "b": dict(width=768, depth=12, heads=12, hidden=2048),
-    "l": dict(width=1024, depth=24, heads=16, hidden=2816),
-    "xl": dict(width=1152, depth=28, heads=16, hidden=3072),
-    "2b": dict(width=2048, depth=28, heads=16, hidden=5504),
-    "7b": dict(width=3584, depth=32, heads=28, hidden=9600),
+    "ti": {"width": 192, "depth": 6, "heads": 3, "hidden": 512},
+    "s": {"width": 384, "depth": 12, "heads": 6, "hidden": 1024},
+    "b": {"width": 768, "depth": 12, "heads": 12, "hidden": 2048},
+    "l": {"width": 1024, "depth": 24, "heads": 16, "hidden": 2816},
+    "xl": {"width": 1152, "depth": 28, "heads": 16, "hidden": 3072},
+    "2b": {"width": 2048, "depth": 28, "heads": 16, "hidden": 5504},
+    "7b": {"width": 3584, "depth": 32, "heads": 28, "hidden": 9600},
 }
 LEVEL_FEATURES = 256
 
@@ -102,8 +103,8 @@ class Block(nn.Module):
 class NoiseLevel(nn.Module):
     """Modulations of every token from its noise level, float32.
 
-    Few noise levels are distinct within a row (one per clip, or per frame of a clip, and 0 for what is known), so the
-    MLP runs on the distinct ones and a product with a one-hot matrix spreads them (its gradient is a
+    Few noise levels are distinct within a row (one per clip, or per frame of a clip, and 0 for what is known),
+    so the MLP runs on the distinct ones and a product with a one-hot matrix spreads them (its gradient is a
     product too; that of a gather would be a scatter).
     """
 
@@ -179,8 +180,8 @@ class Transformer(nn.Module):
             return batch
         if self.text_encoder is None:
             raise ValueError(
-                f"batch.text is tokens ({batch.text.dtype}), but the model has no text_encoder: give it one, or "
-                "put embeddings [b m e] in batch.text"
+                f"batch.text is tokens ({batch.text.dtype}), but the model has no text_encoder: give it one, "
+                "or put embeddings [b m e] in batch.text"
             )
         return batch._replace(text=self.text_encoder(batch.text, batch.text_segment))
 
@@ -200,13 +201,13 @@ class Transformer(nn.Module):
         noise_level = NoiseLevel(self.width, levels=self.levels, name="noise_level")
         modulation, last = noise_level(t, batch.segment)
         x = tokenizer.embed(xt, batch.position)
-        context = dict(
-            modulation=modulation,
-            segment=batch.segment,
-            rotation=rope.rotations(batch.position, head_dim=self.width // self.heads),
-            text=batch.text.astype(self.dtype),
-            text_segment=batch.text_segment,
-        )
+        context = {
+            "modulation": modulation,
+            "segment": batch.segment,
+            "rotation": rope.rotations(batch.position, head_dim=self.width // self.heads),
+            "text": batch.text.astype(self.dtype),
+            "text_segment": batch.text_segment,
+        }
         x = self._layers(x, context)
         shift, scale = jnp.split(last, 2, axis=-1)
         return tokenizer.unembed(x, shift=shift, scale=scale)
@@ -226,12 +227,9 @@ class Transformer(nn.Module):
         if self.scan:
             return jax.lax.scan(lambda x, params: (layer(x, params, context), None), x, params)[0]
         # `split` rather than indexing: its gradient is one concatenation, not `depth` padded sums.
-        split = jax.tree.map(lambda a: jax.lax.split(a, (1,) * self.depth), params)
-        for i in range(self.depth):
-            one = jax.tree.map(
-                lambda parts: parts[i][0], split, is_leaf=lambda x: isinstance(x, (list, tuple))
-            )
-            x = layer(x, one, context)
+        leaves, structure = jax.tree.flatten(params)
+        for arrays in zip(*(jax.lax.split(a, (1,) * self.depth) for a in leaves), strict=True):
+            x = layer(x, structure.unflatten([a[0] for a in arrays]), context)
         return x
 
 

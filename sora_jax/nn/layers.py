@@ -56,7 +56,7 @@ class Dense(nn.Module):
 
 
 def rms_normalize(x: Float[Array, "*s d"], *, epsilon: float = 1e-6) -> Float[Array, "*s d"]:
-    """`x / sqrt(mean(x^2) + epsilon)` over the last axis, in float32 (Zhang & Sennrich 2019, arXiv 1910.07467)."""
+    """`x / sqrt(mean(x^2) + epsilon)` over the last axis, in float32 (arXiv 1910.07467, Eq. 4)."""
     x = x.astype(jnp.float32)
     return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + epsilon)
 
