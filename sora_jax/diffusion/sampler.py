@@ -155,7 +155,7 @@ def _dpm2m(at: At, state: State, t: Array, s: Array) -> State:
     ahead = x0 + ratio[..., None] * (x0 - state.x0)
     stay = jnp.where(moves, s, 1.0) / jnp.where(moves, t, 1.0)
     x = stay[..., None] * state.x + (1 - stay)[..., None] * ahead
-    return State(x=x, x0=x0, h=jnp.where(moves, h, state.h))
+    return State(x=x, x0=jnp.where(moves[..., None], x0, state.x0), h=jnp.where(moves, h, state.h))
 
 
 def _stochastic(at: At, state: State, t: Array, s: Array, *, z: Array, eta: float) -> State:
