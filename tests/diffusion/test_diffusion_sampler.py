@@ -50,8 +50,9 @@ def test_the_observed_order_of_convergence_in_even_steps_of_logsnr(name, run, po
     for steps in (24, 48):
         times = jax.nn.sigmoid(jnp.linspace(np.log(HIGH / (1 - HIGH)), np.log(LOW / (1 - LOW)), steps + 1))
         errors.append(root_mean_square(run(name, times, start, batch) - flow(z, LOW)))
-    # An error C / N^k (1 + c / N), |c| up to about 4: the observed order is off by up to c / (2 N ln 2) =
-    0.12. assert abs(np.log2(errors[0] / errors[1]) - ORDERS[name]) < 0.15
+    # An error C / N^k (1 + c / N), |c| up to about 4: the observed order is off by up to
+    # c / (2 N ln 2) = 0.12.
+    assert abs(np.log2(errors[0] / errors[1]) - ORDERS[name]) < 0.15
 
 
 @pytest.mark.parametrize("name", ORDERS)
@@ -61,8 +62,8 @@ def test_the_observed_order_from_noise_to_data_in_even_steps_of_t(name, run, poi
         root_mean_square(run(name, sampler.schedule(steps), z, batch) - flow(z, 0.0)) for steps in (32, 64)
     ]
     order = np.log2(errors[0] / errors[1])
-    # dpm2m extrapolates x0 in lambda, whose last steps do not shrink with N: its error is C log N / N^2, and
-    the # observed order 2 - log2(log 64 / log 32) = 1.74.
+    # dpm2m extrapolates x0 in lambda, whose last steps do not shrink with N: its error is C log N / N^2,
+    # and the observed order 2 - log2(log 64 / log 32) = 1.74.
     assert abs(order - {"euler": 1, "heun": 2, "dpm2m": 1.74}[name]) < 0.1
     assert errors[1] < {"euler": 0.05, "heun": 5e-4, "dpm2m": 5e-3}[name]
 
