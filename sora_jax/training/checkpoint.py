@@ -1,9 +1,10 @@
 """Checkpoints: written in the background by Orbax, whole or not at all, and never restored by half.
 
-One directory per step; its items are `params`, `ema`, `rest` (step and optimiser state) and `meta` (the resolved
-configuration, the code's commit, the hash of the data's manifest, versions). A directory gets its final name only
-when all of it is written, so a process killed during a save leaves the checkpoint before it. The optimiser state is
-stored as path -> array, so that a checkpoint can be read without the optimiser that wrote it.
+One directory per step; its items are `params`, `ema`, `rest` (step and optimiser state) and `meta` (the
+resolved configuration, the code's commit, the hash of the data's manifest, versions). A directory gets its
+final name only when all of it is written, so a process killed during a save leaves the checkpoint before it.
+The optimiser state is stored as path -> array, so that a checkpoint can be read without the optimiser that
+wrote it.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from orbax.checkpoint import checkpoint_managers
 from sora_jax import tree
 from sora_jax.types import Params, TrainState
 
-# Keys of a configuration that may differ between a checkpoint and the run that resumes it: how long, how often to
-# look, where to write. A key names itself and everything below it.
+# Keys of a configuration that may differ between a checkpoint and the run that resumes it: how long, how
+# often to look, where to write. A key names itself and everything below it.
 MAY_CHANGE = (
     "workdir",
     "minutes",
@@ -50,7 +51,7 @@ class CheckpointError(RuntimeError):
 
 
 def code_commit(directory: Path | None = None) -> str:
-    """The commit of the code that runs, "-dirty" appended where tracked files differ; "unknown" outside a clone."""
+    """The running code's commit, with "-dirty" where tracked files differ; "unknown" outside a clone."""
     directory = directory or Path(__file__).parent
     command = [
         "git",
@@ -129,6 +130,8 @@ class Checkpointer:
             ),
             item_names=("params", "ema", "rest", "meta"),
         )
+        scores = None if self.best_step is None else self._manager.metrics(self.best_step)
+        self._best: float | None = None if scores is None else scores[best_metric]
 
     def __enter__(self) -> Checkpointer:
         return self
@@ -163,13 +166,11 @@ class Checkpointer:
         """Whether these evaluators' values beat the best checkpoint's (true if there is none)."""
         if self.best_metric is None or self.best_metric not in values:
             return False
-        if (step := self.best_step) is None or (metrics := self._manager.metrics(step)) is None:
-            return True
-        new, old = values[self.best_metric], metrics[self.best_metric]
-        return new < old if self._best_mode == "min" else new > old
+        new, old = values[self.best_metric], self._best
+        return old is None or (new < old if self._best_mode == "min" else new > old)
 
     def save(self, state: TrainState, *, values: Mapping[str, float] | None = None) -> None:
-        """Copies the state to the host and writes it in the background; does nothing if its step is there already.
+        """Copies the state to the host and writes it in the background; an existing step is left alone.
 
         Args:
           state: finite throughout (the loop sees to it).
@@ -182,7 +183,9 @@ class Checkpointer:
         self._manager.check_for_errors()
         if step in self._manager.all_steps():
             return
-        scored = self.best_metric is not None and values is not None and self.best_metric in values
+        score = None if values is None or self.best_metric is None else values.get(self.best_metric)
+        if values is not None and score is not None and self.is_better(values):
+            self._best = score
         self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -191,7 +194,7 @@ class Checkpointer:
                 rest=ocp.args.StandardSave({"step": state.step, "opt_state": tree.flatten(state.opt_state)}),
                 meta=ocp.args.JsonSave({**self._meta, "saved": datetime.datetime.now().isoformat()}),
             ),
-            metrics=dict(values) if scored and values is not None else None,
+            metrics=None if score is None else {self.best_metric: score},
             force=True,
         )
 
@@ -203,8 +206,8 @@ class Checkpointer:
           step: None = the latest.
 
         Raises:
-          CheckpointError: there is none, it is damaged, it has other arrays, or a configuration that differs in
-            a key that may not change.
+          CheckpointError: there is none, it is damaged, it has other arrays, or a configuration that differs
+            in a key that may not change.
         """
         step = self._existing(step)
         check_config(

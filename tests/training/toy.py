@@ -65,9 +65,14 @@ def make_optimizer(total_steps: int) -> Any:
 
 
 def train(
-    workdir: Path, total_steps: int, *, step_fn: Any = None, config: dict[str, Any] | None = None, **options: Any
+    workdir: Path,
+    total_steps: int,
+    *,
+    step_fn: Any = None,
+    config: dict[str, Any] | None = None,
+    **options: Any,
 ) -> loop.Outcome:
-    """Trains in `workdir`, from its latest checkpoint where there is one. The schedule is of 100 steps."""
+    """Trains in `workdir`, from its latest checkpoint where there is one."""
     transform = make_optimizer(100)
     config = {"seed": SEED, "optimizer": {"learning_rate": 1e-2}} if config is None else config
     with checkpoint.Checkpointer(workdir / "checkpoints", config=config, keep=2) as checkpointer:
