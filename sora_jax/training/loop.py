@@ -194,8 +194,8 @@ class _FiniteWatch:
             else (f"the last good checkpoint is of step {latest}: {self._checkpointer.path(latest)}")
         )
         raise NonFiniteError(
-            f"step {step} is not finite: {values}; {kept}. Lower the learning rate or clip_norm "
-            "and train on from it in another workdir."
+            f"step {step} (batch {step - 1}) is not finite: {values}; {kept}. Lower the learning rate or "
+            "clip_norm and train on from it in another workdir."
         )
 
 
