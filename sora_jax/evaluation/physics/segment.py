@@ -34,7 +34,7 @@ DETECTION_DTYPE = np.dtype(
 )
 
 
-def background(video: UInt8[np.ndarray, "f h w 3"]) -> Float[np.ndarray, "3"]:
+def background(video: UInt8[np.ndarray, "f h w 3"]) -> Float[np.ndarray, " 3"]:
     """The video's most common colour, RGB in [0, 1]: the mean over the fullest cell of a 16^3 histogram.
 
     Cells of two half-shifted histograms compete, so that a colour on a cell's border is not torn in two.
@@ -53,8 +53,8 @@ def background(video: UInt8[np.ndarray, "f h w 3"]) -> Float[np.ndarray, "3"]:
 
 
 def nearest_color(
-    offset: Float[np.ndarray, "k 3"], palette: Float[np.ndarray, "c 3"], *, least: Float[np.ndarray, "k"]
-) -> tuple[Int[np.ndarray, "k"], Float[np.ndarray, "k"]]:
+    offset: Float[np.ndarray, "k 3"], palette: Float[np.ndarray, "c 3"], *, least: Float[np.ndarray, " k"]
+) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
     """Palette colour that best explains each measured colour, and its coverage.
 
     Args:
@@ -91,7 +91,7 @@ def detect(
     palette: Float[np.ndarray, "c 3"],
     min_area: float,
     max_share: float = 0.5,
-) -> tuple[np.ndarray, Float[np.ndarray, "3"]]:
+) -> tuple[np.ndarray, Float[np.ndarray, " 3"]]:
     """Every object-like group of every frame.
 
     Args:
@@ -112,8 +112,13 @@ def detect(
         if count == 0:
             continue
         row, column = np.nonzero(label)
-        depth = cv2.distanceTransform(mask[f], cv2.DIST_L2, 3)[row, column]
-        parts.append((label[row, column].astype(np.int64) - 1 + first, row, column, depth, offset[f, row, column]))
+        framed = cv2.copyMakeBorder(
+            mask[f], 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0
+        )  # a cut edge is an edge
+        depth = cv2.distanceTransform(framed, cv2.DIST_L2, 3)[row + 1, column + 1]
+        parts.append(
+            (label[row, column].astype(np.int64) - 1 + first, row, column, depth, offset[f, row, column])
+        )
         boxes.append(np.concatenate([np.full((count, 1), f), box], axis=1))
         dents.append(touching.dented(mask[f], label, count=count))
         first += count
@@ -135,7 +140,9 @@ def detect(
         mine = label == k
         inside[row[mine] - y0, column[mine] - x0] = True
         pieces = touching.split(offset[f, y0:y1, x0:x1], inside, colors=colors, min_area=min_area)
-        out.append(_of_pieces(pieces, colors=colors, base=base, frame=f, corner=(y0, x0), shape=(height, width)))
+        out.append(
+            _of_pieces(pieces, colors=colors, base=base, frame=f, corner=(y0, x0), shape=(height, width))
+        )
     every = np.concatenate(out)
     solid = (every["color"] >= 0) & (every["area"] >= min_area)
     return every[solid][np.argsort(every[solid]["frame"], kind="stable")], base

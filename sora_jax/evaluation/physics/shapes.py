@@ -30,10 +30,10 @@ TRIANGLE_E3 = (3 * math.sqrt(3) / 40) / (3 * math.sqrt(3) / 4) ** 2.5
 
 
 def moment_features(
-    x: Float[np.ndarray, "q"],
-    y: Float[np.ndarray, "q"],
-    weight: Float[np.ndarray, "q"],
-    label: Int[np.ndarray, "q"],
+    x: Float[np.ndarray, " q"],
+    y: Float[np.ndarray, " q"],
+    weight: Float[np.ndarray, " q"],
+    label: Int[np.ndarray, " q"],
     *,
     count: int,
 ) -> dict[str, np.ndarray]:
@@ -63,7 +63,7 @@ def moment_features(
     return {"area": area, "x": centre_x, "y": centre_y, "features": features}
 
 
-def classify(features: Float[np.ndarray, "k 3"], *, bar_aspect: float = 1.7) -> Int[np.ndarray, "k"]:
+def classify(features: Float[np.ndarray, "k 3"], *, bar_aspect: float = 1.7) -> Int[np.ndarray, " k"]:
     """Index into `SHAPES` of each row of (e_2, e_3, e_4).
 
     A figure longer than `bar_aspect` is a bar; else the larger of e_3 and e_4, each as a share of the ideal

@@ -49,7 +49,7 @@ def _defects(outline: np.ndarray) -> np.ndarray:
     return np.zeros((0, 4), np.int32) if defects is None else defects.reshape(-1, 4)
 
 
-def dented(mask: UInt8[np.ndarray, "h w"], label: np.ndarray, *, count: int) -> Bool[np.ndarray, "count"]:
+def dented(mask: UInt8[np.ndarray, "h w"], label: np.ndarray, *, count: int) -> Bool[np.ndarray, " count"]:
     """Which of the groups 1 .. count of `label` (connected parts of `mask`) are not convex."""
     found = np.zeros(count, bool)
     for depth, (x, y), outline in _dents(mask):
@@ -71,7 +71,7 @@ def _along(pixels: np.ndarray, start: np.ndarray, ends: np.ndarray) -> tuple[np.
 
 def choose_colors(
     pixels: Float[np.ndarray, "n 3"],
-    flat: Bool[np.ndarray, "n"],
+    flat: Bool[np.ndarray, " n"],
     *,
     colors: Float[np.ndarray, "c 3"],
     min_area: float,
@@ -94,7 +94,7 @@ def choose_colors(
 
 
 def coverage_of(
-    pixels: Float[np.ndarray, "n 3"], flat: Bool[np.ndarray, "n"], *, colors: Float[np.ndarray, "k 3"]
+    pixels: Float[np.ndarray, "n 3"], flat: Bool[np.ndarray, " n"], *, colors: Float[np.ndarray, "k 3"]
 ) -> Float[np.ndarray, "n k"]:
     """Share of each pixel that each of the chosen colours covers; what is missing to 1 is background."""
     vertices = np.concatenate([np.zeros((1, 3)), colors])

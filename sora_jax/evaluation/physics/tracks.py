@@ -49,12 +49,12 @@ class Tracks:
     touching: Bool[np.ndarray, "f o"]
     color: tuple[str, ...]
     shape: tuple[Shape, ...]
-    shape_share: Float[np.ndarray, "o"]
-    radius: Float[np.ndarray, "o"]
+    shape_share: Float[np.ndarray, " o"]
+    radius: Float[np.ndarray, " o"]
     fps: float
     height: int
     width: int
-    background: Float[np.ndarray, "3"]
+    background: Float[np.ndarray, " 3"]
 
     @property
     def frames(self) -> int:
@@ -98,8 +98,8 @@ def parse(video: UInt8[np.ndarray, "f h w 3"], *, fps: float, min_radius: float 
 
 
 def assign(
-    found: np.ndarray, place: Float[np.ndarray, "k 2"], radius: Float[np.ndarray, "k"], *, frames: int
-) -> Int[np.ndarray, "k"]:
+    found: np.ndarray, place: Float[np.ndarray, "k 2"], radius: Float[np.ndarray, " k"], *, frames: int
+) -> Int[np.ndarray, " k"]:
     """Track number of each detection.
 
     A track predicts its next place with the mean of standing still and going on; one that was lost may be taken up
