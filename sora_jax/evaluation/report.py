@@ -1,4 +1,4 @@
-"""What a person looks at: contact sheets of samples, strips, and a table of scores beside their floors and nulls."""
+"""What a person looks at: contact sheets of samples, and tables of scores beside floors and nulls."""
 
 from __future__ import annotations
 
@@ -73,18 +73,19 @@ def contact_sheet(
     columns: int = 1,
     scale: float = 0.45,
 ) -> UInt8[np.ndarray, "sheet_h sheet_w 3"]:
-    """A page of clips: each a strip of frames sampled in time, its prompt and its note (scores, say) under it.
+    """A page of clips: each a strip of frames sampled in time, with its prompt and its note under it.
 
     Args:
       videos: of any sizes and lengths; prompts: one each; notes: one each, in grey.
-      frames: of a strip, at most; side: its height in pixels; columns: of strips on the page; scale: of the text.
+      frames: of a strip, at most; side: its height in pixels; columns: of strips on the page; scale: of the
+      text.
     """
     if len(videos) != len(prompts) or (notes is not None and len(notes) != len(videos)):
         raise ValueError(f"{len(videos)} videos need as many prompts ({len(prompts)}) and notes, if any")
     if not videos:
         raise ValueError("a contact sheet of no videos")
     strips = [strip(v, frames=frames, side=side) for v in videos]
-    width = max(max(s.shape[1] for s in strips), 240)
+    width = max(240, *(s.shape[1] for s in strips))
     cells = []
     for k, picture in enumerate(strips):
         framed = cv2.copyMakeBorder(picture, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(200, 200, 200))
@@ -128,7 +129,8 @@ def save_png(path: str | Path, image: UInt8[np.ndarray, "h w 3"]) -> Path:
     return path
 
 
-# Column of the table ("samples", "truth", "reconstruction", "shuffled captions", ...) -> split -> metric -> Score.
+# Column of the table ("samples", "truth", "reconstruction", "shuffled captions", ...) -> split -> metric ->
+# Score.
 Columns = Mapping[str, Mapping[str, Mapping[str, Score]]]
 
 

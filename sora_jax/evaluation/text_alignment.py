@@ -3,8 +3,9 @@
     table = score_prompts(videos, facts, fps=8.0)      one row per clip
     report = aggregate(table)                          split -> metric -> Score(mean, low, high, clips)
 
-Nulls, by the same code: captions dealt to other clips (`shuffled`), each first frame held still (`frozen`), and the
-left-right mirrored statement (in every table, columns "... mirrored"): a score blind to left and right would not fall.
+Nulls, by the same code: captions dealt to other clips (`shuffled`), each first frame held still (`frozen`),
+and the left-right mirrored statement (in every table, columns "... mirrored"): a score blind to left and
+right would not fall.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def score_tracks(
 
 
 def _unsteadiness(seen: Tracks, truth: Facts) -> float:
-    """Of a single object that is said to move at a constant velocity; its worst value is its own pace, or 10."""
+    """Of a single object that is said to move at constant velocity; 10 if it is not found."""
     if len(truth.objects) != 1 or seen.frames < 3 or truth.objects[0].direction in (None, "still"):
         return math.nan
     track = metrics.match(seen, truth).track[0]
@@ -134,7 +135,8 @@ def bootstrap(
 ) -> Score:
     """sum(top) / sum(bottom) over clips, with the 2.5 and 97.5 percentiles over clips drawn with replacement.
 
-    A mean is the case bottom = 1. (Efron 1979, Ann. Statist. 7(1).) An interval of identical clips has no width.
+    A mean is the case bottom = 1. (Efron 1979, Ann. Statist. 7(1).) An interval of identical clips has no
+    width.
     """
     clips = len(top)
     if clips == 0 or bottom.sum() == 0:
@@ -148,7 +150,7 @@ def bootstrap(
 
 
 def aggregate(table: Table, *, seed: int = 0, draws: int = 1000) -> dict[str, dict[str, Score]]:
-    """Split -> metric -> Score. Births and deaths become one rate per object-second; empty splits are left out."""
+    """Split -> metric -> Score. Births and deaths become one rate; empty splits are left out."""
     report: dict[str, dict[str, Score]] = {}
     for split, chosen in splits(table).items():
         if not chosen.any():

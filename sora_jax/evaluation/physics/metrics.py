@@ -1,8 +1,8 @@
 """Scores of a parsed clip against what a prompt states (`Facts`): count, attributes, signed relations.
 
-`metric(tracks, truth) -> per-clip score`. Accuracies lie in [0, 1], 1 is best; NaN means that the truth says nothing
-of the kind, and such clips do not enter that average. What was asked for and is missing scores 0, an unparsable clip
-scores 0 on everything: nothing is dropped. `state_metrics` scores against an exact state.
+`metric(tracks, truth) -> per-clip score`. Accuracies lie in [0, 1], 1 is best; NaN means that the truth says
+nothing of the kind, and such clips do not enter that average. What was asked for and is missing scores 0, an
+unparsable clip scores 0 on everything: nothing is dropped. `state_metrics` scores against an exact state.
 
 Each metric sees one failure; what it does not see is said in its docstring.
 """
@@ -45,7 +45,7 @@ def count_seen(tracks: Tracks) -> int:
 
 
 def clear_frames(tracks: Tracks, o: int, *, least: float = 0.95) -> Int[np.ndarray, " k"]:
-    """Frames that show more than the share `least` of track `o`; if fewer than three, all in which it is seen.
+    """Frames that show more than the share `least` of track `o`; if fewer than three, all that show it.
 
     A cut-off object's centroid is pulled away from the border.
     """
@@ -54,14 +54,19 @@ def clear_frames(tracks: Tracks, o: int, *, least: float = 0.95) -> Int[np.ndarr
 
 
 def displacement(tracks: Tracks, o: int) -> Float[np.ndarray, " 2"]:
-    """Net displacement, world units, between the first and last frame that show more than half of track `o`."""
+    """Net displacement, world units, from the first to the last frame that show over half of track `o`."""
     clear = clear_frames(tracks, o, least=0.5)
     return tracks.position[clear[-1], o] - tracks.position[clear[0], o]
 
 
 def fit_velocity(tracks: Tracks, o: int) -> Float[np.ndarray, " 2"]:
-    """Least-squares velocity of track `o` over its clear frames, world units/s; zero if it has but one."""
+    """Least-squares velocity of track `o`, world units/s, over its clear frames; zero if it has but one.
+
+    Frames in which it touches the border are left out too while at least four remain.
+    """
     clear = clear_frames(tracks, o)
+    inner = clear[~tracks.edge[clear, o]]
+    clear = inner if len(inner) >= 4 else clear
     seconds = (clear - clear.mean()) / tracks.fps
     spread = (seconds**2).sum()
     return seconds @ tracks.position[clear, o] / spread if spread > 0 else np.zeros(2)
@@ -145,8 +150,8 @@ class Match(NamedTuple):
 def match(tracks: Tracks, truth: Facts) -> Match:
     """The best one-to-one assignment of standing tracks to stated objects, by colour, then shape.
 
-    Size and direction only break ties among equals ("two red circles, one moving left"). Relations choose only among
-    objects of which exactly the same is said, so that left and right can be wrong.
+    Size and direction only break ties among equals ("two red circles, one moving left"). Relations choose
+    only among objects of which exactly the same is said, so that left and right can be wrong.
     """
     shown = standing(tracks)
     results = [[check(tracks, int(o), stated) for o in shown] for stated in truth.objects]
@@ -214,10 +219,10 @@ def attribute_accuracy(tracks: Tracks, truth: Facts, *, attribute: str) -> float
 def relation_accuracy(
     tracks: Tracks, truth: Facts, *, matched: Match | None = None, words: Sequence[str] = tuple(RELATIONS)
 ) -> float:
-    """Share of the stated relations among `words` with the right SIGN, over the frames that show both objects.
+    """Share of the stated relations among `words` with the right SIGN, over frames that show both objects.
 
-    Of left/right a mirrored video scores 0, not 1. An object that is missing, or of the wrong colour, makes its
-    relations wrong; between objects of which the same is said a relation says nothing and does not enter.
+    Of left/right a mirrored video scores 0, not 1. An object that is missing, or of the wrong colour, makes
+    its relations wrong; between objects of which the same is said a relation says nothing and does not enter.
     """
     said = [r for r in truth.relations if r[1] in words and truth.objects[r[0]] != truth.objects[r[2]]]
     if not said:

@@ -1,9 +1,10 @@
 """Pixels to detections: soft colour segmentation of each frame, sub-pixel centroids, area, shape moments.
 
-A pixel p over a background b is p = b + alpha (c - b) where an object of colour c covers the share alpha of it.
-Foreground pixels are grouped by connectivity; the core of a group (its deepest pixels) gives its colour, the
-projection on (c - b) gives alpha, and coverage-weighted moments give area, centroid and shape. Groups that one
-colour cannot explain, and groups that are not convex, are objects that touch: `touching.split` takes them apart.
+A pixel p over a background b is p = b + alpha (c - b) where an object of colour c covers the share alpha of
+it. Foreground pixels are grouped by connectivity; the core of a group (its deepest pixels) gives its colour,
+the projection on (c - b) gives alpha, and coverage-weighted moments give area, centroid and shape. Groups
+that one colour cannot explain, and groups that are not convex, are objects that touch: `touching.split`
+takes them apart.
 """
 
 from __future__ import annotations
@@ -74,13 +75,13 @@ def nearest_color(
 
 
 def _groups(mask: UInt8[np.ndarray, "h w"]) -> tuple[int, np.ndarray, np.ndarray]:
-    """Connected groups of foreground pixels: count, label image grown by one pixel (0 = none), bounding boxes."""
+    """Connected groups: count, label image grown by one pixel (0 = none), bounding boxes."""
     count, label, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_16U)
     if count - 1 > MAX_GROUPS:
         keep = np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:MAX_GROUPS] + 1
         table = np.zeros(count, np.uint16)
         table[keep] = np.arange(1, MAX_GROUPS + 1)
-        label, stats, count = table[label], stats[np.concatenate([[0], keep])], MAX_GROUPS + 1
+        label, stats, count = np.take(table, label), stats[np.concatenate([[0], keep])], MAX_GROUPS + 1
     grown = np.where(label > 0, label, cv2.dilate(label, np.ones((3, 3), np.uint8)))
     return count - 1, grown, stats[1:]
 

@@ -1,14 +1,15 @@
 """Shape from coverage: moments that blur does not change.
 
 With coverage w over pixels z = x + iy about the centroid and area A = sum w, the harmonic moments
-M_n = sum w z^n keep their value under convolution with any radially symmetric kernel (z^n is harmonic: its mean
-over a circle is its value at the centre), and so does A. Their magnitudes, made dimensionless, are
+M_n = sum w z^n keep their value under convolution with any radially symmetric kernel (z^n is harmonic: its
+mean over a circle is its value at the centre), and so does A. Their magnitudes, made dimensionless, are
 
     e_n = |M_n| / A^(1 + n/2),        n = 2, 3, 4
 
 and do not depend on position, rotation, size or blur. A disc has e_2 = e_3 = e_4 = 0; a square only e_4; an
 equilateral triangle (three-fold symmetry) only e_3; a bar of aspect a has e_2 = (a - 1/a) / 12.
-(Complex moments: Flusser 2000, Pattern Recognition 33(9); blur invariance: Flusser & Suk 1998, IEEE TPAMI 20(6).)
+(Complex moments: Flusser 2000, Pattern Recognition 33(9); blur invariance: Flusser & Suk 1998, IEEE TPAMI
+20(6).)
 """
 
 from __future__ import annotations

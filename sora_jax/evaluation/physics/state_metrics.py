@@ -1,6 +1,7 @@
 """Scores of a parsed clip against an exact state (`SceneState`), and of its motion by itself.
 
-Errors are in world units; 0 is best, and what is not found gets a stated worst value, so that nothing is dropped.
+Errors are in world units; 0 is best, and what is not found gets a stated worst value, so that nothing is
+dropped.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ AT_REST = 0.05  # world units/s
 
 
 def unsteadiness(tracks: Tracks, o: int) -> float:
-    """Mean distance, world units/s, of the frame-to-frame velocities of track `o` from their least-squares fit.
+    """Mean distance, world units/s, of the frame-to-frame velocities of track `o` from their fit.
 
-    A velocity error that needs no state, for a prompt that leaves the exact speed open. Blind to a motion that is
-    steady and wrong; NaN without two adjacent clear frames.
+    A velocity error that needs no state, for a prompt that leaves the exact speed open. Blind to a motion
+    that is steady and wrong; NaN without two adjacent clear frames.
     """
     clear = clear_frames(tracks, o)
     steps = np.flatnonzero(np.diff(clear) == 1)
@@ -43,9 +44,10 @@ class Events(NamedTuple):
 def births_deaths(tracks: Tracks) -> Events:
     """Objects that appear from or vanish into nothing, away from the frame's edges and from other objects.
 
-    A gap counts as one death and one birth. Excused: within reach of an edge (one frame's motion included), and where
-    another object stands at that place (occlusion, a merged group). Blind to what is born or dies there. The rate of a
-    set of clips is the sum of events over the sum of object-seconds (frames / fps of each object's presence).
+    A gap counts as one death and one birth. Excused: within reach of an edge (one frame's motion included),
+    and where another object stands at that place (occlusion, a merged group). Blind to what is born or dies
+    there. The rate of a set of clips is the sum of events over the sum of object-seconds (frames / fps of
+    each object's presence).
     """
     births = deaths = 0
     for o in range(tracks.present.shape[1]):

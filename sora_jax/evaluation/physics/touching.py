@@ -1,9 +1,10 @@
 """Objects that touch: groups of several colours, or of one colour but not convex, taken apart.
 
-Every figure of the 2-D world is convex, so a deep dent in a group's outline means two objects, and the cut runs
-between dents. Colours are found greedily: each pixel lies on a segment between two of the chosen colours (or a
-colour and the background), pixels of flat surroundings on a colour itself, and a colour is added while it explains
-enough pixels. So the rim between a blue and a red object is a mixture of the two, not a thin purple object.
+Every figure of the 2-D world is convex, so a deep dent in a group's outline means two objects, and the cut
+runs between dents. Colours are found greedily: each pixel lies on a segment between two of the chosen
+colours (or a colour and the background), pixels of flat surroundings on a colour itself, and a colour is
+added while it explains enough pixels. So the rim between a blue and a red object is a mixture of the two,
+not a thin purple object.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def dent_limit(area: float) -> float:
 
 
 def _dents(mask: UInt8[np.ndarray, "h w"]) -> list[tuple[float, tuple[int, int], np.ndarray]]:
-    """Of each outline: depth and (x, y) of its deepest dent, and the outline. At most one outline per group."""
+    """Of each outline: depth and (x, y) of its deepest dent, and the outline."""
     found = []
     for outline in cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
         depth, point = 0.0, (int(outline[0, 0, 0]), int(outline[0, 0, 1]))
@@ -60,7 +61,7 @@ def dented(mask: UInt8[np.ndarray, "h w"], label: np.ndarray, *, count: int) -> 
 
 
 def _along(pixels: np.ndarray, start: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of pixels `[n 3]` and segments from `start` to each of `ends [k 3]`: share u and squared distance, [n k]."""
+    """Of pixels `[n 3]`, segments from `start` to each of `ends [k 3]`: share, squared distance `[n k]`."""
     direction = ends - start
     norm = np.maximum((direction**2).sum(axis=1), 1e-9)
     away = pixels - start
@@ -76,7 +77,7 @@ def choose_colors(
     colors: Float[np.ndarray, "c 3"],
     min_area: float,
 ) -> list[int]:
-    """Indices of the palette colours (relative to the background, as are `pixels`) that a group is made of."""
+    """Indices of the palette colours that a group is made of; all colours relative to the background."""
     cost = np.minimum((pixels**2).sum(axis=1), 0.1)
     at_color = ((pixels[:, None] - colors) ** 2).sum(axis=-1)
     chosen: list[int] = []

@@ -1,9 +1,9 @@
 """From pixels to tracks: what a video shows, as objects with a place in every frame.
 
-`parse` detects the objects of each frame (`segment.detect`) and joins them over time by a minimum-cost assignment
-of position, colour and area in which leaving unmatched has a price of its own, so that an object that vanishes ends
-its track's presence and one that appears out of nothing begins another. Nothing is fitted to what was expected: the
-parser never sees the prompt.
+`parse` detects the objects of each frame (`segment.detect`) and joins them over time by a minimum-cost
+assignment of position, colour and area in which leaving unmatched has a price of its own, so that an object
+that vanishes ends its track's presence and one that appears out of nothing begins another. Nothing is fitted
+to what was expected: the parser never sees the prompt.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ def assign(
 ) -> Int[np.ndarray, " k"]:
     """Track number of each detection.
 
-    A track predicts its next place with the mean of standing still and going on; one that was lost may be taken up
-    again in any later frame, from a place ever less certain.
+    A track predicts its next place with the mean of standing still and going on; one that was lost may be
+    taken up again in any later frame, from a place ever less certain.
 
     Args:
       found: `segment.DETECTION_DTYPE`, in order of frame; place, radius: the same in world units.
