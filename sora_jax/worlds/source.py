@@ -12,8 +12,9 @@ from sora_jax.types import SIZE_DTYPE, Clip
 from sora_jax.worlds import captions as captions_lib
 from sora_jax.worlds import facts as facts_lib
 from sora_jax.worlds import families as families_lib
+from sora_jax.worlds import placing
 from sora_jax.worlds import simulate as simulate_lib
-from sora_jax.worlds.families import Heldout
+from sora_jax.worlds.placing import Heldout
 from sora_jax.worlds.scene import Scene
 
 TEXT_BOUND = 256  # text tokens no caption of the world exceeds
@@ -31,7 +32,7 @@ WEIGHTS: Mapping[str, float] = {
 
 
 def all_sizes() -> dict[tuple[int, int], float]:
-    """Every (height, width) of the world, sides 48 to 128 in steps of 16 and aspect 1:2 to 2:1, equally often."""
+    """Every (height, width) with sides 48 to 128 in steps of 16 and aspect 1:2 to 2:1, equally often."""
     return {(h, w): 1.0 for h in SIDES for w in SIDES if max(h, w) <= 2 * min(h, w)}
 
 
@@ -44,8 +45,8 @@ class WorldSource:
       families: family -> share, among clips of several frames; keys of `families.FAMILIES`.
       frames: number of frames -> share.
       sizes: (height, width) -> share; None = `all_sizes()`.
-      heldout: "exclude" never shows a held-out combination (`scene.held_out`), "only" always shows at least one,
-        "any" does not care.
+      heldout: "exclude" never shows a held-out combination (`scene.held_out`), "only" always shows at least
+        one, "any" does not care.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class WorldSource:
             raise IndexError(f"clip {index} of a world of {self._length}")
         stream = rng_lib.host(self._seed, "worlds", "scene", int(index))
         frames, height, width = (int(self._table[index][name]) for name in ("frames", "height", "width"))
-        draw = families_lib.Draw(
+        draw = placing.Draw(
             rng=stream,
             frames=frames,
             height=height,
@@ -103,7 +104,7 @@ class WorldSource:
         family = (
             "arrangement" if frames == 1 else draw.pick(tuple(self._families), tuple(self._families.values()))
         )
-        return families_lib.FAMILIES[family](draw)
+        return families_lib.sample(draw, family)
 
     def __getitem__(self, index: int) -> Clip:
         scene = self.scene(index)
