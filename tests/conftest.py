@@ -1,4 +1,4 @@
-"""Shared set-up of the tests: one CPU device per process unless asked, strict shapes, a shared compile cache."""
+"""Shared set-up of the tests: CPU only, strict shapes, a shared compile cache."""
 
 import os
 from pathlib import Path

@@ -1,0 +1,103 @@
+"""What the commands share: reading a config file with overrides, and errors a person can act on.
+
+A config file is Python with one function `get_config(variant: str = ...) -> ConfigDict`. On the command line,
+`--config configs/dit.py:cpu` names the file and the variant, and `--config.optimizer.learning_rate=1e-3`
+overrides one entry. The config is locked: a key that does not exist is an error naming the nearest one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import difflib
+import runpy
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+OVERRIDE = "--config."
+
+
+class UsageError(ValueError):
+    """Something the caller gave cannot be used; the message names the value and the mend."""
+
+
+@contextlib.contextmanager
+def checking_usage() -> Iterator[None]:
+    """While what the caller gave is checked: a ValueError is theirs to mend, so it is told in one line."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def run(main: Callable[[Sequence[str]], int | None], arguments: Sequence[str] | None = None) -> None:
+    """Runs an entry point; what the caller can mend is printed in one line, everything else raises."""
+    try:
+        code = main(sys.argv[1:] if arguments is None else arguments)
+    except (UsageError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    raise SystemExit(code)
+
+
+def load_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """The locked config of `path.py[:variant]` with `--config.a.b=value` overrides applied.
+
+    Raises:
+      UsageError: no such file or variant, or an override of a key that does not exist.
+    """
+    path, _, variant = name.partition(":")
+    if not Path(path).is_file():
+        raise UsageError(f"no config file {path}: name one such as configs/dit.py:cpu")
+    get_config = runpy.run_path(path).get("get_config")
+    if get_config is None:
+        raise UsageError(f"{path} defines no get_config()")
+    config: ConfigDict = get_config(variant) if variant else get_config()
+    config.lock()
+    for override in overrides:
+        _override(config, override)
+    return config
+
+
+def _override(config: ConfigDict, override: str) -> None:
+    key, equals, text = override.removeprefix(OVERRIDE).partition("=")
+    if not equals:
+        raise UsageError(f"{override} has no value: write {override}=VALUE")
+    path = key.split(".")
+    table = config
+    for depth, name in enumerate(path, 1):
+        if not isinstance(table, ConfigDict) or name not in table:
+            known = list(table.keys()) if isinstance(table, ConfigDict) else []
+            near = difflib.get_close_matches(name, known, n=1) or known
+            raise UsageError(f"the config has no {key!r}: did you mean {' or '.join(map(repr, near))}?")
+        if depth < len(path):
+            table = table[name]
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    try:
+        table[path[-1]] = value
+    except TypeError as error:
+        raise UsageError(f"{key} = {text!r} does not fit: {error}") from error
+
+
+def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(the rest, the `--config.key=value` overrides) of a command line."""
+    overrides = [a for a in arguments if a.startswith(OVERRIDE)]
+    return [a for a in arguments if not a.startswith(OVERRIDE)], overrides
+
+
+def parser(description: str, *, example: str) -> argparse.ArgumentParser:
+    """An argument parser whose help shows every default and an example."""
+
+    class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+        pass
+
+    return argparse.ArgumentParser(
+        description=description, epilog=f"example:\n  {example}", formatter_class=Formatter
+    )
