@@ -1,0 +1,75 @@
+"""The causal video autoencoder of the simulated world.
+
+    python -m sora_jax.train --config configs/autoencoder.py:cpu --workdir ~/run/autoencoder
+
+| variant | hardware | time | expected held-out PSNR |
+|---|---|---|---|
+| smoke | 2 cores | 1 minute | none: it shows that the road is open |
+| cpu | 2 cores | 35 minutes | see sora_jax/pretrained/*/card.md |
+| gpu | one H200 | 5 minutes | not run yet |
+"""
+
+from ml_collections import ConfigDict
+
+STEPS = {"smoke": 20, "cpu": 4800, "gpu": 6000}
+
+
+def get_config(variant: str = "cpu") -> ConfigDict:
+    """The table of `variant`: smoke, cpu or gpu."""
+    steps = STEPS[variant]
+    config = ConfigDict(
+        {
+            "kind": "autoencoder",
+            "seed": 0,
+            "world": {
+                "seed": 1,
+                "length": 8000,  # seen many times, from memory: rendering would take a quarter of two cores
+                "frames": ((9, 0.8), (17, 0.2)),
+                "sizes": ((64, 64, 0.8), (48, 80, 0.2)),
+                "heldout": "any",
+            },
+            "data": {
+                "batch": 8,
+                "shapes": (((9, 64, 64), 0.8), ((17, 48, 80), 0.2)),
+                "cache": True,
+                "workers": 0,
+                "prefetch": 8,
+            },
+            "model": {"size": "4x8x8-small", "dtype": "float32"},
+            "loss": {"epsilon": 0.02, "gradient_weight": 0.5, "kl_weight": 5e-5},
+            "optimizer": {
+                "name": "muon",
+                "learning_rate": 1e-2,
+                "adam_learning_rate": 1.5e-3,
+                "warmup_steps": min(100, steps // 4),
+                "cooldown_steps": steps // 3,
+                "weight_decay": 0.0,
+                "clip_norm": 1.0,
+            },
+            "train": {
+                "total_steps": steps,
+                "ema_decay": 0.999,
+                "log_every": 50,
+                "evaluate_every": 500,
+                "checkpoint_every": 500,
+                "checkpoint_minutes": 5.0,
+                "keep": 2,
+            },
+            "evaluation": {"world_seed": 1_000_001, "clips": 64, "shapes": ((17, 64, 64), (9, 96, 64))},
+        }
+    )
+    match variant:
+        case "smoke":
+            config.model.size = "test"
+            config.data.update(batch=4, shapes=(((9, 64, 64), 1.0),))
+            config.train.update(log_every=5, evaluate_every=10)
+            config.evaluation.update(clips=4)
+        case "gpu":
+            config.model.update(size="4x8x8", dtype="bfloat16")
+            config.world.update(length=200_000, frames=((17, 0.7), (33, 0.3)))
+            config.world.sizes = ((64, 64, 0.3), (128, 128, 0.4), (96, 128, 0.3))
+            config.data.update(batch=64, cache=False, workers=12)
+            config.data.shapes = (((17, 64, 64), 0.3), ((17, 128, 128), 0.4), ((33, 96, 128), 0.3))
+        case _:
+            pass
+    return config

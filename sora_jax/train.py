@@ -1,0 +1,80 @@
+"""Trains what a config describes; the same command resumes.
+
+    python -m sora_jax.train --config configs/autoencoder.py:cpu --workdir ~/run/autoencoder
+
+Exit codes: 0 finished, or stopped by --minutes; 75 stopped by SIGTERM or SIGINT with everything saved.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from sora_jax import build, command, rng
+from sora_jax.training import checkpoint, loop, state, step
+from sora_jax.training.log import Log
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Entry point; returns the exit code."""
+    parser = command.parser(
+        "Train an autoencoder or a diffusion transformer. The same command resumes.",
+        example="python -m sora_jax.train --config configs/dit.py:cpu --workdir run/dit --minutes 30",
+    )
+    parser.add_argument(
+        "--config", required=True, help="file.py[:variant]; --config.key=value overrides an entry"
+    )
+    parser.add_argument(
+        "--workdir", type=Path, required=True, help="checkpoints, metrics.jsonl, tensorboard/"
+    )
+    parser.add_argument("--minutes", type=float, default=None, help="save and stop after so long")
+    arguments, overrides = command.split_overrides(arguments)
+    options = parser.parse_args(arguments)
+    config = command.load_config(options.config, overrides)
+    with command.checking_usage():
+        training = build.training(config)
+
+    workdir = options.workdir.resolve()
+    settings = json.loads(config.to_json())
+    train = config.train
+    with checkpoint.Checkpointer(
+        workdir / "checkpoints",
+        config=settings,
+        commit=checkpoint.code_commit(),
+        manifest_hash=training.manifest_hash,
+        keep=train.keep,
+    ) as checkpointer:
+        abstract = state.abstract_state(training.init_params, training.optimizer)
+        if checkpointer.latest_step is None:
+            start = state.init_state(
+                training.init_params, training.optimizer, key=rng.key(config.seed, "init")
+            )
+        else:
+            start = checkpointer.restore(abstract)
+        (workdir / "config.json").write_text(json.dumps(settings, indent=1))
+        step_fn = step.make_step(training.loss_fn, training.optimizer, ema_decay=train.ema_decay)
+        with Log(workdir, start_step=int(start.step), total_steps=train.total_steps) as log:
+            outcome = loop.train(
+                start,
+                step_fn,
+                batches=training.batches,
+                seed=config.seed,
+                total_steps=train.total_steps,
+                checkpointer=checkpointer,
+                log=log,
+                frozen=training.frozen,
+                evaluators=training.evaluators,
+                log_every=train.log_every,
+                evaluate_every=train.evaluate_every,
+                checkpoint_every=train.checkpoint_every,
+                checkpoint_minutes=train.checkpoint_minutes,
+                minutes=options.minutes,
+            )
+    if outcome.reason == "done":
+        (workdir / "finished").touch()
+    return outcome.exit_code
+
+
+if __name__ == "__main__":
+    command.run(main)

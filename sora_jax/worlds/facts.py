@@ -1,0 +1,119 @@
+"""What is true of a clip, in a form that captions are written from and that an evaluation can check.
+
+`facts(state)` reads them off the exact state; `captions.py` says them; `parse.py` reads them back from words.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from sora_jax.types import SceneState
+from sora_jax.worlds import scene as scene_lib
+
+RELATIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, 1), "below": (0, -1)}
+OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+STILL = "still"  # the direction word of an object at rest
+CLEAR_ANGLE = 1.5  # a relation holds when its axis has this many times the other's offset
+STILL_SPEED = 0.05  # world units per second
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ObjectFacts:
+    """One object; None = not stated (in words) or not well defined (in a state).
+
+    Attributes:
+      color, shape, size: words of `scene.PALETTE`, `scene.SHAPES`, `scene.SIZES`.
+      direction: a word of `scene.DIRECTIONS`, or "still" for an object at rest.
+      speed: "slow", "medium" or "fast"; words never state "medium".
+    """
+
+    color: str | None = None
+    shape: str | None = None
+    size: str | None = None
+    direction: str | None = None
+    speed: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Facts:
+    """All of a clip, or what a prompt says of it.
+
+    Attributes:
+      objects: one each; a prompt's "two blue squares" gives two equal ones.
+      relations: (i, "left of" | "right of" | "above" | "below", j); of a state, those that hold clearly in
+        every frame, each pair in both directions.
+      events: (verb, i, j) in order of time, j = -1 where no second object takes part; verbs are "hits",
+        "bounces off the left wall" (right wall, floor, ceiling), "falls", "is thrown " + a compass word.
+      count: of objects; None where a prompt leaves it open.
+    """
+
+    objects: tuple[ObjectFacts, ...]
+    relations: tuple[tuple[int, str, int], ...] = ()
+    events: tuple[tuple[str, int, int], ...] = ()
+    count: int | None = None
+
+
+def facts(state: SceneState) -> Facts:
+    """The facts of an exact state.
+
+    Direction and speed are given to objects on a straight path at constant velocity only: after a bounce or
+    under gravity neither is one word.
+    """
+    objects = tuple(_object(state, k) for k in range(len(state.bodies)))
+    seen = np.array([state.visible[:, k].max() > 0 for k in range(len(objects))])
+    events = tuple((verb, i, j) for _, verb, i, j in state.events)
+    return Facts(objects=objects, relations=_relations(state), events=events, count=int(seen.sum()))
+
+
+def _object(state: SceneState, k: int) -> ObjectFacts:
+    body = state.bodies[k]
+    direction = speed = None
+    velocity = state.velocity[:, k]
+    if len(velocity) > 1 and np.abs(velocity - velocity[0]).max() < 1e-3:
+        x, y = velocity[0].tolist()
+        pace = float(np.hypot(x, y))
+        if pace < STILL_SPEED:
+            direction = STILL
+        else:
+            direction, speed = scene_lib.direction_word(x, y), scene_lib.speed_word(pace)
+    return ObjectFacts(color=body.color, shape=body.shape, size=body.size, direction=direction, speed=speed)
+
+
+def _relations(state: SceneState) -> tuple[tuple[int, str, int], ...]:
+    found = []
+    position = state.position
+    for i in range(len(state.bodies)):
+        for j in range(i + 1, len(state.bodies)):
+            offset = position[:, i] - position[:, j]
+            near = scene_lib.reach(state.bodies[i]) + scene_lib.reach(state.bodies[j])
+            for word, axis in RELATIONS.items():
+                along = offset @ np.array(axis, np.float32)
+                aside = np.abs(offset @ np.array(axis[::-1], np.float32))
+                if np.all(along > np.maximum(CLEAR_ANGLE * aside, near)):
+                    found += [(i, word, j), (j, OPPOSITE[word], i)]
+    return tuple(found)
+
+
+def agrees(stated: Facts, truth: Facts) -> bool:
+    """Whether all that `stated` says is true, for some assignment of its objects to different true ones."""
+    if stated.count is not None and stated.count != truth.count:
+        return False
+    return _assign(stated, truth, [])
+
+
+def _assign(stated: Facts, truth: Facts, chosen: list[int]) -> bool:
+    k = len(chosen)
+    if k == len(stated.objects):
+        return all(
+            (chosen[i], word, chosen[j]) in truth.relations for i, word, j in stated.relations
+        ) and all(
+            (verb, chosen[i], chosen[j] if j >= 0 else -1) in truth.events for verb, i, j in stated.events
+        )
+    said = [(name, word) for name, word in dataclasses.asdict(stated.objects[k]).items() if word is not None]
+    return any(
+        _assign(stated, truth, [*chosen, m])
+        for m, one in enumerate(truth.objects)
+        if m not in chosen and all(getattr(one, name) == word for name, word in said)
+    )
