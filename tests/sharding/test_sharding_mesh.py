@@ -28,7 +28,7 @@ def results(tmp_path_factory):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("name", ["data", "fsdp", "three"])
+@pytest.mark.parametrize("name", ["fsdp", "three"])
 def test_eight_devices_are_one(results, name):
     np.testing.assert_allclose(results[name]["loss"], results["single"]["loss"], rtol=1e-5)
     # Sums over devices are in another order; Muon's orthogonalisation stretches that by a few digits.
@@ -36,14 +36,14 @@ def test_eight_devices_are_one(results, name):
 
 
 def test_parameters_average_and_moments_are_cut(results):
-    assert results["single"]["cut"] == results["data"]["cut"] == []
+    assert results["single"]["cut"] == []
     for name in ("fsdp", "three"):
         places = {path.split("/")[0] for path in results[name]["cut"]}
         assert places == {"params", "ema", "opt_state"}
         assert sum(path.endswith("kernel") for path in results[name]["cut"]) == len(results[name]["cut"]) == 7
 
 
-@pytest.mark.parametrize("name", ["moved", "moved to one"])
+@pytest.mark.parametrize("name", ["moved to single", "moved to three"])
 def test_checkpoint_moves_to_another_mesh(results, name):
     np.testing.assert_allclose(results[name]["loss"], results["single"]["loss"][1:], rtol=1e-5)
     np.testing.assert_allclose(results[name]["kernel"], results["single"]["kernel"], atol=1e-5)
