@@ -192,7 +192,9 @@ def _holds(tracks: Tracks, track: np.ndarray, relation: tuple[int, str, int]) ->
     """Whether two tracks stand in a relation, by the sign of their mean offset while both are seen."""
     i, word, j = relation
     a, b = track[i], track[j]
-    both = np.flatnonzero(tracks.present[:, a] & tracks.present[:, b]) if min(a, b) >= 0 else np.zeros(0, int)
+    if a < 0 or b < 0:
+        return False
+    both = np.flatnonzero(tracks.present[:, a] & tracks.present[:, b])
     offset = (tracks.position[both, a] - tracks.position[both, b]) @ np.array(RELATIONS[word], float)
     return bool(len(both)) and float(np.mean(offset)) > 0
 

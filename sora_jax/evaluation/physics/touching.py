@@ -23,7 +23,7 @@ NEIGHBOURS = np.ones((3, 3), np.uint8)
 
 def dent_limit(area: float) -> float:
     """Deepest dent, in pixels, that the outline of one convex figure of `area` pixels may show."""
-    return max(1.6, 0.2 * math.sqrt(area / math.pi))
+    return max(2.0, 0.3 * math.sqrt(area / math.pi))
 
 
 def _dents(mask: UInt8[np.ndarray, "h w"]) -> list[tuple[float, tuple[int, int], np.ndarray]]:
