@@ -269,7 +269,8 @@ def _train_transformer(config: ConfigDict) -> Training:
         return model.init(key, batch.tokens, jnp.zeros(batch.segment.shape), batch)["params"]
 
     def loss_fn(params: Params, frozen: Params, batch: PackedBatch, key: Key):
-        return objective(key, functools.partial(apply, params), batch)
+        loss, metrics = objective(key, functools.partial(apply, params), batch)
+        return loss, {name: value for name, value in metrics.items() if name != "loss"}  # the step's own
 
     evaluation = config.evaluation
     heldout = batches(0, store="heldout", stages=((None, None),))
