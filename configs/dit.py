@@ -34,9 +34,9 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 "latents": "",  # folder that sora_jax.make_latents wrote
                 "rows": 4,
                 "row_tokens": 240,
-                "row_text": 320,
+                "row_text": 384,
                 "max_segments": 12,
-                "caption_mix": {"short": 0.8, "descriptive": 0.2},
+                "caption_mix": {"short": 0.7, "descriptive": 0.3},  # of those that the store has
                 # Images first: they teach colours and shapes for a fifth of the tokens of a clip.
                 "stages": ((3000, ((1, 0.9), (33, 0.1))), (None, ((1, 0.3), (33, 0.7)))),
                 "workers": 0,

@@ -8,6 +8,7 @@ prompts; no training clip has a caption that is one of those prompts. The same c
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -55,8 +56,19 @@ def main(arguments: Sequence[str]) -> int:
             "fingerprint": encoder.fingerprint,
             "ratio": list(encoder.ratio),
             "config": json.loads(settings.to_json_best_effort()),
+            "phrasings": list(config.phrasings),
         }
-        if not _write(options.out / name, source, encoder, meta, excluded, deadline, config.shard_clips):
+        written = _write(
+            options.out / name,
+            source,
+            encoder,
+            meta,
+            excluded,
+            deadline,
+            config.shard_clips,
+            config.phrasings,
+        )
+        if not written:
             print("stopped by the clock; the same command goes on")
             return INTERRUPTED
     (options.out / "manifest.json").write_text(json.dumps(meta))
@@ -71,6 +83,7 @@ def _write(
     excluded: frozenset[str],
     deadline: float,
     shard_clips: int,
+    phrasings: Sequence[str],
 ) -> bool:
     """Whether the whole store is written; False if the clock stopped it between two shards."""
 
@@ -87,7 +100,8 @@ def _write(
             kept = [c for c in wanted if excluded.isdisjoint(c.captions.values())]
             for clip in encoder.encode_clips(kept):
                 bar.update(1)
-                yield clip
+                captions = {name: text for name, text in clip.captions.items() if name in phrasings}
+                yield dataclasses.replace(clip, captions=captions or clip.captions)
 
         try:
             latents_lib.write_latents(
