@@ -89,6 +89,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
     )
     match variant:
         case "smoke":
+            config.model.update(size="test", text="bytes_test", scan=True)
             config.data.stages = ((None, None),)
             config.train.update(total_steps=8, log_every=2, evaluate_every=4)
             config.optimizer.update(warmup_steps=2, cooldown_steps=2)

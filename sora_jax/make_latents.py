@@ -18,6 +18,7 @@ import tqdm
 
 from sora_jax import build, command
 from sora_jax.data import latents as latents_lib
+from sora_jax.data import manifest
 from sora_jax.evaluation import prompts as prompts_lib
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
 from sora_jax.types import LatentClip, Source
@@ -96,8 +97,8 @@ def _write(
             if time.monotonic() > deadline:
                 raise OutOfTime
             bar.n = start
-            wanted = (source[k] for k in range(start, stop))
-            kept = [c for c in wanted if excluded.isdisjoint(c.captions.values())]
+            read = (clip for _, clip in manifest.readable(source, range(start, stop)))
+            kept = [c for c in read if excluded.isdisjoint(c.captions.values())]
             for clip in encoder.encode_clips(kept):
                 bar.update(1)
                 captions = {name: text for name, text in clip.captions.items() if name in phrasings}

@@ -26,6 +26,7 @@ from sora_jax.nn.layers import Activation, Dense, FeedForward, RMSNorm, split_he
 
 # The presets as keyword arguments of `TextEncoder`; released T5s bring their own (`models.text_hf`).
 SIZES: dict[str, dict[str, int]] = {
+    "bytes_test": {"width": 32, "depth": 1, "heads": 2, "head_dim": 16, "hidden": 48},
     "bytes_ti": {"width": 128, "depth": 2, "heads": 2, "head_dim": 64, "hidden": 320},
     "bytes_s": {"width": 256, "depth": 4, "heads": 4, "head_dim": 64, "hidden": 640},
 }
