@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import get_args
+from typing import cast, get_args
 
 import numpy as np
 
@@ -67,9 +67,7 @@ class WorldSource:
             raise ValueError(f"heldout {heldout!r} is not one of {get_args(Heldout)}")
         self._seed, self._length = seed, length
         self._heldout: Heldout = heldout  # pyright: ignore[reportAttributeAccessIssue]
-        self._families: dict[Family, float] = {
-            k: families[k] for k in families_lib.FAMILIES if families.get(k)
-        }
+        self._families = {cast(Family, name): share for name, share in families.items() if share > 0}
         self._table = self._draw_sizes(
             dict(FRAMES if frames is None else frames), dict(all_sizes() if sizes is None else sizes)
         )
