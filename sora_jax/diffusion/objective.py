@@ -92,11 +92,21 @@ class Objective:
     def __call__(
         self, key: Key, velocity_fn: VelocityFn, batch: PackedBatch
     ) -> tuple[Float[Array, ""], Metrics]:
-        """The loss and its metrics: `_summary` says which."""
+        """The loss (0 if no token counts), and its parts.
+
+        The metrics: `tokens`, the number of tokens the loss is the mean of, and for each k-th fifth of t
+        `loss_part/k`, what its tokens contribute to the loss (the parts add up to it), and `token_share/k`,
+        which share of the tokens it has. Both may be averaged plainly over steps; one divided by the other is
+        the mean error there.
+        """
         drawn = self.corrupt(key, batch)
         error = squared_error(velocity_fn, drawn)
         error = error * path.gain(drawn.t, source="velocity", target=self.target) ** 2
-        return _summary(error, drawn.t, drawn.counted)
+        sums, numbers = _sums(error, drawn.t, drawn.counted)
+        tokens = jnp.maximum(jnp.sum(numbers), 1.0)
+        metrics = {"tokens": jnp.sum(numbers)}
+        metrics |= _per_bin("loss_part", sums / tokens) | _per_bin("token_share", numbers / tokens)
+        return jnp.sum(sums) / tokens, metrics
 
     def corrupt(self, key: Key, batch: PackedBatch) -> Corrupted:
         """Draws levels, noise, known tokens and dropped captions; `batch.known` tokens stay known."""
@@ -168,25 +178,16 @@ def squared_error(velocity_fn: VelocityFn, drawn: Corrupted) -> Float[Array, "b 
     return jnp.mean((answer - drawn.velocity) ** 2, axis=-1)
 
 
-def _mean(error: Array, counted: Array) -> tuple[Array, Array]:
-    """The mean over the counted tokens (0 if there are none), and their number."""
-    number = jnp.sum(counted, dtype=jnp.float32)
-    return jnp.sum(jnp.where(counted, error, 0.0)) / jnp.maximum(number, 1.0), number
-
-
-def _summary(error: Array, t: Array, counted: Array) -> tuple[Array, Metrics]:
-    """The loss, and `loss`, `tokens` (how many it is the mean of), and the same per bin of t.
-
-    `loss_t/k` is the mean over t in [k/5, (k+1)/5) and `tokens_t/k` its number of tokens, 0 where the bin is
-    empty: to average over steps or batches, weigh every mean with its number.
-    """
-    loss, tokens = _mean(error, counted)
-    metrics = {"loss": loss, "tokens": tokens}
+def _sums(error: Array, t: Array, counted: Array) -> tuple[Array, Array]:
+    """The sum of the counted tokens' errors and their number, per bin of t; float32 `[BINS]` each."""
     bin_of = jnp.clip(jnp.floor(t * BINS), 0, BINS - 1)
-    for k in range(BINS):
-        mean, number = _mean(error, counted & (bin_of == k))
-        metrics |= {f"loss_t/{k}": mean, f"tokens_t/{k}": number}
-    return loss, metrics
+    inside = [counted & (bin_of == k) for k in range(BINS)]
+    sums = jnp.stack([jnp.sum(jnp.where(here, error, 0.0)) for here in inside])
+    return sums, jnp.stack([jnp.sum(here, dtype=jnp.float32) for here in inside])
+
+
+def _per_bin(name: str, values: Array) -> Metrics:
+    return {f"{name}/{k}": values[k] for k in range(BINS)}
 
 
 def evaluation_loss(
@@ -198,6 +199,10 @@ def evaluation_loss(
     and such that consecutive clips together cover [0, 1) evenly (a Weyl sequence of step 1 / golden ratio).
     Captions are all there, and no token but those of `batch.known` is known. The noise is a function of (key,
     clip): give the same key at every evaluation.
+
+    The metrics: `tokens`, how many errors the loss is the mean of (`rounds` per counted token), and for each
+    k-th fifth of t `loss_t/k`, the mean error there (0 if there is none), and `tokens_t/k`, of how many. To
+    average over batches, weigh each mean with its number.
     """
     start_key, noise_key = jax.random.split(key)
     start = jax.random.bits(start_key, (), jnp.uint32)
@@ -211,4 +216,8 @@ def evaluation_loss(
         drawn = _corrupted(batch, t=t, noise=noise)
         return squared_error(velocity_fn, drawn), drawn.t, drawn.counted
 
-    return _summary(*jax.lax.map(one, jnp.arange(rounds)))
+    sums, numbers = _sums(*jax.lax.map(one, jnp.arange(rounds)))
+    means = sums / jnp.maximum(numbers, 1.0)
+    tokens = jnp.sum(numbers)
+    metrics = {"tokens": tokens} | _per_bin("loss_t", means) | _per_bin("tokens_t", numbers)
+    return jnp.sum(sums) / jnp.maximum(tokens, 1.0), metrics

@@ -13,7 +13,7 @@ from sora_jax.diffusion import conditioning, objective, path
 from sora_jax.diffusion.objective import Objective
 
 KEY = jax.random.key(7)
-DEGREE = 12  # of the Legendre polynomials in t from which the linear model's coefficients are made
+DEGREE = 10  # of the Legendre polynomials in t from which the linear model's coefficients are made
 GRIDS = {5: (3, 2, 4), 6: (1, 3, 2), 9: (5, 2, 2), 4_000_000_000: (2, 3, 3)}
 EVERYTHING = Objective(
     base_tokens=8,
@@ -61,10 +61,13 @@ def trained():
     def losses(weights, batch, key):
         return jnp.stack([one(key, linear_model(weights), batch)[0] for one in objectives])
 
+    # The dimensions are trained together but do not meet, so one tangent serves them all.
+    tangents = jnp.repeat(jnp.eye(2 * DEGREE).reshape(2 * DEGREE, 2, DEGREE, 1), 3, axis=-1)
+
     @jax.jit
     def derivatives(weights):
-        slope = jax.jacrev(losses)
-        return slope(weights, train, KEY), jax.jacfwd(slope)(weights, train, KEY)
+        slope = jax.jacrev(lambda w: losses(w, train, KEY))
+        return slope(weights), jax.vmap(lambda v: jax.jvp(slope, (weights,), (v,))[1])(tangents)
 
     @jax.jit
     def tested(weights):
@@ -72,11 +75,12 @@ def trained():
         return losses(weights, test, jax.random.key(8)), evaluated
 
     start = jnp.zeros((2, DEGREE, 3))
-    gradient, hessian = (np.asarray(x, np.float64) for x in derivatives(start))
+    slope, curvature = (np.asarray(x, np.float64) for x in derivatives(start))
     found = {}
     for k, target in enumerate(path.PREDICTIONS):
-        step = np.linalg.solve(hessian[k].reshape(start.size, start.size), gradient[k].reshape(-1))
-        weights = jnp.asarray(-step.reshape(start.shape), jnp.float32)
+        hessian = np.moveaxis(curvature[:, k].reshape(2 * DEGREE, 2 * DEGREE, 3), -1, 0)
+        step = np.linalg.solve(hessian, np.moveaxis(slope[k].reshape(2 * DEGREE, 1, 3), -1, 0))
+        weights = -jnp.asarray(np.moveaxis(step, 0, -1).reshape(start.shape), jnp.float32)
         own, evaluated = tested(weights)
         found[target] = weights, float(own[k]), float(evaluated)
     return found
@@ -94,12 +98,14 @@ def test_every_target_has_the_conditional_expectation_as_its_optimum(target, tra
     weights, own, _ = trained[target]
     # 16384 levels and 49152 squares: uncertain by about 0.8 % and 0.6 %.
     np.testing.assert_allclose(own, least_loss(target), rtol=0.03)
-    t = jnp.asarray([[0.3, 0.4, 0.5, 0.6, 0.7]])
-    for x in (-1.0, 0.0, 1.0):
-        xt = jnp.full((1, 5, 3), x)
-        np.testing.assert_allclose(
-            linear_model(weights)(xt, t, None), gaussian.velocity(xt, t), atol=0.12, err_msg=str(x)
-        )
+    # Where the data are, the model is the closed form but for the noise of the fit: on average a share of
+    # (weights per dimension) / (clips) of the least error, at most twice that here.
+    t = jnp.repeat((jnp.arange(50) + 0.5)[:, None] / 50, 3, axis=1)
+    spread = np.sqrt((1 - t[..., None]) ** 2 * gaussian.VARIANCE[None, None] + t[..., None] ** 2)
+    xt = (1 - t[..., None]) * gaussian.MEAN[None, None] + spread * np.asarray([-1.2, 0, 1.2])[None, :, None]
+    off = linear_model(weights)(xt, t, None) - gaussian.velocity(xt, t)
+    gain = path.gain(t, source="velocity", target=target)[..., None]
+    assert np.mean(gain**2 * off**2) < 2 * (2 * DEGREE / 16384) * least_loss(target)
 
 
 def told(xt, t, batch):
@@ -175,17 +181,20 @@ def test_known_tokens_and_padding_are_clean_and_do_not_count(packings):
     np.testing.assert_array_equal(drawn.t == 0, padding | known)
 
 
-def test_the_losses_per_level_add_up_to_the_loss(packings):
-    batch, loss, metrics, drawn, _ = packings["one row"]
+def test_the_parts_per_level_add_up_to_the_loss(packings):
+    _, loss, metrics, drawn, evaluation = packings["one row"]
     error = np.mean((np.asarray(told(drawn.xt, drawn.t, drawn.batch)) - drawn.velocity) ** 2, axis=-1)
+    counted = np.asarray(drawn.counted)
+    np.testing.assert_allclose(loss, error[counted].mean(), rtol=1e-5)
+    assert metrics["tokens"] == counted.sum()
     for k in range(objective.BINS):
-        inside = np.asarray(drawn.counted & (drawn.t >= k / 5) & (drawn.t < (k + 1) / 5))
-        assert metrics[f"tokens_t/{k}"] == inside.sum()
-        np.testing.assert_allclose(
-            metrics[f"loss_t/{k}"], error[inside].mean() if inside.any() else 0, rtol=1e-5
-        )
-    np.testing.assert_allclose(loss, error[np.asarray(drawn.counted)].mean(), rtol=1e-5)
-    assert metrics["loss"] == loss
+        inside = np.asarray(counted & (drawn.t >= k / 5) & (drawn.t < (k + 1) / 5))
+        share = inside.sum() / counted.sum()
+        np.testing.assert_allclose(metrics[f"token_share/{k}"], share, rtol=1e-6)
+        np.testing.assert_allclose(metrics[f"loss_part/{k}"], error[inside].sum() / counted.sum(), rtol=1e-5)
+    loss, metrics = evaluation
+    whole = sum(metrics[f"loss_t/{k}"] * metrics[f"tokens_t/{k}"] for k in range(objective.BINS))
+    np.testing.assert_allclose(whole, loss * metrics["tokens"], rtol=1e-5)
 
 
 def test_captions_are_dropped_in_their_share_and_given_frames_get_their_little_noise():
@@ -218,7 +227,7 @@ def test_evaluation_levels_are_spread_evenly_and_captions_stay():
     assert np.isfinite(loss)
     numbers = [float(metrics[f"tokens_t/{k}"]) for k in range(5)]
     assert sum(numbers) == 990
-    # A golden-ratio sequence misses the even 200 by a few; 10 known ones are taken out anywhere; chance by 13.
+    # A golden-ratio sequence misses the even 200 by a few, 10 known ones are taken out; chance misses by 13.
     assert max(abs(np.asarray(numbers) - 198)) <= 6
 
 
@@ -242,7 +251,7 @@ def test_the_shift_makes_a_larger_clip_as_uncertain_as_the_base():
     t, tokens, base = 0.3, 500, 80
     shift = objective.token_shift(jnp.asarray(tokens), base_tokens=base)
     moved = float(objective.shifted(jnp.asarray(t), shift=shift))
-    # The mean of n tokens of one unknown constant: its uncertainty is t / (1 - t) / sqrt(n) (Sec. 5.3.2 there).
+    # The mean of n tokens of one unknown constant has the uncertainty t / (1 - t) / sqrt(n).
     np.testing.assert_allclose(moved / (1 - moved) / tokens**0.5, t / (1 - t) / base**0.5, rtol=1e-5)
     np.testing.assert_allclose(objective.shifted(jnp.asarray([0.0, 1.0]), shift=5.0), [0, 1])
 

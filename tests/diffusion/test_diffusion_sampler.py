@@ -20,10 +20,11 @@ STEPS = 64
 
 @pytest.fixture(scope="module")
 def run():
-    """`run(name, times, noise, batch, eta=1.0)`: `sample` on the closed-form velocity, compiled once per sampler.
+    """`run(name, times, noise, batch, eta=1.0)`: `sample` on the closed-form velocity.
 
-    Times are made `[STEPS + 1 b n]` by standing still at the last. The velocity is NaN if the network is shown a
-    known token that is not clean and at level 0, or a batch whose tokens are not `xt`.
+    Times are made `[STEPS + 1 b n]` by standing still at the last, so that a sampler is compiled once. The
+    velocity is NaN if the network is shown a known token that is not clean and at level 0, or a batch whose
+    tokens are not `xt`.
     """
 
     def sample(name, times, noise, batch, eta):
