@@ -215,6 +215,9 @@ def test_evaluators_decide_which_checkpoint_is_best(tmp_path, step_fn):
         tmp_path / "checkpoints", config=toy.CONFIG, best_metric="distance"
     ) as reopened:
         assert reopened.best_step == 8 and not reopened.is_better({"distance": 1.0})
+        assert not reopened.is_better({"distance": float("nan")}) and reopened.is_better({"distance": -1.0})
+        with pytest.raises(ValueError, match=r"best_metric 'distance' is none of .*\['distanse'\]"):
+            reopened.is_better({"distanse": 0.0})
     assert [row["distance"] for row in rows(tmp_path) if "distance" in row] == [4, 0, 4, 8]
 
 
