@@ -36,7 +36,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
         {
             "train": {"kind": "world", "world": world},
             "heldout": {"kind": "world", "world": heldout},
-            "prompts": {k: 2 for k in prompts} if variant == "smoke" else prompts,
+            "prompts": dict.fromkeys(prompts, 2) if variant == "smoke" else prompts,
             # Text is planned for the longest phrasing kept: on two cores text is not cheap.
             "phrasings": ("short", "descriptive") if gpu else ("short",),
             "shard_clips": 48 if variant == "smoke" else 2048,

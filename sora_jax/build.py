@@ -117,8 +117,8 @@ def _load_autoencoder(table: dict[str, Any], params: Params, name: str | Path) -
     found = frozen_autoencoder.fingerprint(model, params, statistics)
     if found != table["fingerprint"]:
         raise ValueError(
-            f"the autoencoder in {name} has fingerprint {found}, and {folder.MODEL} says {table['fingerprint']}: "
-            "weights and table do not belong together; export or fetch both again"
+            f"the autoencoder in {name} has fingerprint {found}, and {folder.MODEL} says "
+            f"{table['fingerprint']}: weights and table do not belong together; export or fetch both again"
         )
     return FrozenAutoencoder(model=model, params=params, statistics=statistics, fingerprint=found)
 
@@ -159,6 +159,15 @@ def velocity_apply(model: transformer_lib.Transformer, *, prediction: path.Predi
     return apply
 
 
+def text_apply(model: transformer_lib.Transformer) -> Callable[[Params, PackedBatch], PackedBatch]:
+    """`(params, batch) -> batch` with the captions as the model's own embeddings."""
+
+    def apply(params: Params, batch: PackedBatch) -> PackedBatch:
+        return model.apply({"params": params}, batch, method="encode_text")  # type: ignore[return-value]
+
+    return apply
+
+
 def load_generator(name: str | Path) -> tuple[Generator, Settings]:
     """The model of a folder or a shipped name, ready to sample, and how it is best sampled.
 
@@ -176,6 +185,7 @@ def load_generator(name: str | Path) -> tuple[Generator, Settings]:
     model = transformer(config, patch_width=int(np.prod(patch)) * frozen.model.channels)
     generator = Generator(
         apply=velocity_apply(model, prediction=table["prediction"]),
+        encode_text=text_apply(model),
         params=params,
         decode=frozen.decode,
         ratio=frozen.ratio,
@@ -238,8 +248,8 @@ def _train_transformer(config: ConfigDict) -> Training:
     for name, store in stores.items():
         if store.fingerprint != frozen.fingerprint:
             raise ValueError(
-                f"the latents in {config.data.latents}/{name} were made by autoencoder {store.fingerprint}, and "
-                f"{config.autoencoder} is {frozen.fingerprint}: make the latents again, or name their autoencoder"
+                f"the latents in {config.data.latents}/{name} were made by autoencoder {store.fingerprint}, "
+                f"and {config.autoencoder} is {frozen.fingerprint}: make the latents again, or name theirs"
             )
     patch = tuple(config.patch)
     width = int(np.prod(patch)) * frozen.model.channels
@@ -282,6 +292,7 @@ def _train_transformer(config: ConfigDict) -> Training:
     ]
     generator = Generator(
         apply=apply,
+        encode_text=text_apply(model),
         params={},
         decode=frozen.decode,
         ratio=frozen.ratio,

@@ -5,8 +5,8 @@
 
 `prompts` samples the held-out prompts, parses what came out, and scores it against what each prompt states.
 Beside the sample stand the ground truth and its reconstruction (the floors of parser and autoencoder), the
-samples dealt to other prompts and each sample's first frame held (the nulls). `autoencoder` gives PSNR and SSIM on
-held-out clips.
+samples dealt to other prompts and each sample's first frame held (the nulls). `autoencoder` gives PSNR and
+SSIM on held-out clips.
 """
 
 from __future__ import annotations

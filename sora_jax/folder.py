@@ -4,8 +4,8 @@
     autoencoder.safetensors   parameters and latent statistics
     transformer.safetensors   parameters (the moving average), text encoder included
 
-A folder with the autoencoder alone is what latents are made with. The weights of an autoencoder are rounded to
-bfloat16 before latents are made, so that what is shipped is exactly what the transformer was trained with.
+A folder with the autoencoder alone is what latents are made with. Its weights are rounded to bfloat16 before
+latents are made, so that what is shipped is exactly what the transformer was trained with.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def find(name: str | Path) -> Path:
             return path
     shipped = sorted(p.parent.name for p in PRETRAINED.glob(f"*/{MODEL}"))
     raise FileNotFoundError(
-        f"no model in {name} (no {MODEL} there): give a folder that sora_jax.export wrote, or one of the shipped "
-        f"models: {', '.join(shipped) or 'none'}"
+        f"no model in {name} (no {MODEL} there): give a folder that sora_jax.export wrote, or one of "
+        f"the shipped models: {', '.join(shipped) or 'none'}"
     )
 
 

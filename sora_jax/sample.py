@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser(
         "Sample videos from text.",
-        example='python -m sora_jax.sample --prompt "two blue squares moving left" --seed 1 --out squares.mp4',
+        example='python -m sora_jax.sample --prompt "two blue squares moving left" --out squares.mp4',
     )
     text = parser.add_mutually_exclusive_group(required=True)
     text.add_argument("--prompt", help="what the video shows")

@@ -123,5 +123,5 @@ def test_bad_input_names_the_value_and_the_mend(run, arguments, message):
 
 
 def test_an_unknown_checkpoint_names_the_shipped_ones():
-    with pytest.raises(FileNotFoundError, match="give a folder .* or one of the shipped models"):
+    with pytest.raises(FileNotFoundError, match=r"give a folder .* or one of the shipped models"):
         sample.main(["--prompt", "a red circle", "--checkpoint", "nothing"])

@@ -37,13 +37,17 @@ def stages(tier: str, run: Path) -> dict[str, tuple[list[str], Path]]:
             run / "frozen/model.json",
         ),
         "latents": (
-            ["sora_jax.make_latents", "--config", f"configs/latents.py:{tier}", "--autoencoder", frozen]
-            + ["--out", latents, "--prompts", prompts],
+            [
+                *("sora_jax.make_latents", "--config", f"configs/latents.py:{tier}"),
+                *("--autoencoder", frozen, "--out", latents, "--prompts", prompts),
+            ],
             run / "latents/manifest.json",
         ),
         "transformer": (
-            ["sora_jax.train", "--config", f"configs/dit.py:{tier}", "--workdir", dit]
-            + [f"--config.autoencoder={frozen}", f"--config.data.latents={latents}"],
+            [
+                *("sora_jax.train", "--config", f"configs/dit.py:{tier}", "--workdir", dit),
+                *(f"--config.autoencoder={frozen}", f"--config.data.latents={latents}"),
+            ],
             run / "transformer/finished",
         ),
         "export": (
@@ -51,8 +55,10 @@ def stages(tier: str, run: Path) -> dict[str, tuple[list[str], Path]]:
             run / "model/model.json",
         ),
         "evaluate": (
-            ["sora_jax.evaluate", "prompts", "--checkpoint", model, "--prompts", prompts]
-            + ["--out", str(run / "scores")],
+            [
+                *("sora_jax.evaluate", "prompts", "--checkpoint", model),
+                *("--prompts", prompts, "--out", str(run / "scores")),
+            ],
             run / "scores/scores.json",
         ),
     }

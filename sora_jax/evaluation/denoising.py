@@ -21,7 +21,7 @@ Apply = Callable[[Params, Array, Array, PackedBatch], Array]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DenoisingEvaluator:
-    """Yields the velocity's loss of the EMA weights on fixed clips, with fixed noise and evenly spread levels.
+    """Yields the velocity's loss of the EMA weights on fixed clips, with fixed noise and even levels.
 
     Attributes:
       apply: (params, xt, t, batch) -> velocity.

@@ -1,7 +1,7 @@
 """The held-out prompts: a fixed, stratified list, each with the simulated clip that it describes.
 
-A prompt is reproducible from the world alone, so its truth (video, exact state, facts) is never stored. Training
-leaves out every clip that has one of these captions, whatever it shows.
+A prompt is reproducible from the world alone, so its truth (video, exact state, facts) is never stored.
+Training leaves out every clip that has one of these captions, whatever it shows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A trained autoencoder as others use it: pixels in and out, latents normalised, identified by its fingerprint."""
+"""A trained autoencoder as others use it: pixels in and out, latents normalised, a fingerprint."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def freeze(
 ) -> FrozenAutoencoder:
     """The autoencoder with the statistics of its latents over `videos`.
 
-    The deviation is that of latents drawn from the encoder's Gaussians, not of their means: a channel that carries
-    little is mostly noise, and must not be blown up to the size of one that carries much.
+    The deviation is that of latents drawn from the encoder's Gaussians, not of their means: a channel that
+    carries little is mostly noise, and must not be blown up to the size of one that carries much.
     """
 
     @jax.jit

@@ -1,7 +1,7 @@
 """Text to video: prompts become rows of noise of any size, rows become latents, latents become frames.
 
-The noise of a token is a function of (seed, its place in its own grid), so a request gives the same video alone
-and packed with others, whatever the batch.
+The noise of a token is a function of (seed, its place in its own grid), so a request gives the same video
+alone and packed with others, whatever the batch.
 """
 
 from __future__ import annotations
@@ -61,12 +61,14 @@ class Generator:
 
     Attributes:
       apply: (params, xt, t, batch) -> velocity.
+      encode_text: (params, batch) -> the batch with its text as embeddings, made once per sample.
       params: of the transformer.
       decode: latents `[b lf lh lw lc]`, normalised -> videos `[b f h w 3]` uint8.
       ratio, patch, channels: of the latents.
     """
 
     apply: Callable[[Params, Array, Array, PackedBatch], Array]
+    encode_text: Callable[[Params, PackedBatch], PackedBatch]
     params: Params
     decode: Callable[[Float[Array, "b lf lh lw lc"]], UInt8[Array, "b f h w 3"]]
     ratio: patches.Grid
@@ -134,20 +136,36 @@ def sample_rows(
         row_text=-(-text // TEXT_STEP) * TEXT_STEP,
         max_segments=max(len(row) for row in rows),
     )
-    tokens = _sample(generator.params, batch, apply=generator.apply, settings=settings)
+    tokens = _sample(
+        generator.params,
+        batch,
+        apply=generator.apply,
+        encode_text=generator.encode_text,
+        settings=settings,
+    )
     clips = patches.unpack_rows(
         np.asarray(tokens)[: len(rows)], batch.segment[: len(rows)], grids=batch.grid, patch=generator.patch
     )
     return clips
 
 
-@functools.partial(jax.jit, static_argnames=("apply", "settings"))
-def _sample(params: Params, batch: PackedBatch, *, apply: Callable[..., Array], settings: Settings) -> Array:
+@functools.partial(jax.jit, static_argnames=("apply", "encode_text", "settings"))
+def _sample(
+    params: Params,
+    batch: PackedBatch,
+    *,
+    apply: Callable[..., Array],
+    encode_text: Callable[[Params, PackedBatch], PackedBatch],
+    settings: Settings,
+) -> Array:
     key = rng.key(0, "sample")
+    empty = encode_text(params, conditioning.drop_all_captions(batch))
+    batch = encode_text(params, batch)
     velocity_fn = guidance.guided(
         functools.partial(apply, params),
         guidance_scale=settings.guidance_scale,
         interval=settings.guidance_interval,
+        unconditional=lambda batch: batch._replace(text=empty.text, text_segment=empty.text_segment),
     )
     return sampler.sample(
         jax.random.fold_in(key, 1),
