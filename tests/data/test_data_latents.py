@@ -108,6 +108,4 @@ def test_values_that_float16_cannot_hold_are_refused(value):
 
 def test_frames_must_belong_to_the_latents():
     with pytest.raises(ValueError, match="2 frames and 1 latent"):
-        latents.latent_size(
-            types.LatentClip(**{**vars(latent_clip(0)), "frames": 2}), ratio=(4, 8, 8)
-        )
+        latents.latent_size(types.LatentClip(**{**vars(latent_clip(0)), "frames": 2}), ratio=(4, 8, 8))
