@@ -11,7 +11,7 @@
 
 from ml_collections import ConfigDict
 
-STEPS = {"smoke": 20, "cpu": 4500, "gpu": 6000}
+STEPS = {"smoke": 20, "cpu": 4800, "gpu": 6000}
 
 
 def get_config(variant: str = "cpu") -> ConfigDict:
@@ -29,7 +29,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 "heldout": "any",
             },
             "data": {
-                "batch": 16,
+                "batch": 8,
                 "shapes": (((9, 64, 64), 0.8), ((17, 48, 80), 0.2)),
                 "cache": True,
                 "workers": 0,
@@ -46,6 +46,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 "weight_decay": 0.0,
                 "clip_norm": 1.0,
             },
+            "mesh": {"data": -1, "fsdp": 1, "tensor": 1, "context": 1},  # -1: all devices that are left
             "train": {
                 "total_steps": steps,
                 "ema_decay": 0.999,

@@ -6,7 +6,9 @@ A new model, data set, objective or sampler is one entry here.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,15 +17,25 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from sora_jax import folder, rng
 from sora_jax.data import pipeline
 from sora_jax.data.cache import CachedSource
-from sora_jax.evaluation.reconstruction import ReconstructionEvaluator, to_model
+from sora_jax.data.latents import LatentSource
+from sora_jax.data.source import FolderSource
+from sora_jax.diffusion import path
+from sora_jax.diffusion.objective import Objective
+from sora_jax.evaluation.denoising import DenoisingEvaluator, SampleEvaluator
+from sora_jax.evaluation.reconstruction import ReconstructionEvaluator
 from sora_jax.models import autoencoder as autoencoder_lib
-from sora_jax.models import autoencoder_loss
+from sora_jax.models import autoencoder_loss, frozen_autoencoder, text
+from sora_jax.models import transformer as transformer_lib
+from sora_jax.models.autoencoder_latents import LatentStatistics
+from sora_jax.models.frozen_autoencoder import FrozenAutoencoder, to_model
+from sora_jax.sampling.generate import Generator, Request, Settings
 from sora_jax.training import optimizer as optimizer_lib
 from sora_jax.training.loop import Evaluator
 from sora_jax.training.step import LossFn
-from sora_jax.types import Key, Params
+from sora_jax.types import Key, PackedBatch, Params, Source
 from sora_jax.worlds.source import WorldSource
 
 
@@ -55,17 +67,29 @@ def training(config: ConfigDict) -> Training:
     Raises:
       ValueError: an unknown kind, or settings that do not fit together.
     """
-    kinds = {"autoencoder": _train_autoencoder}
+    kinds = {"autoencoder": _train_autoencoder, "transformer": _train_transformer}
     if config.kind not in kinds:
         raise ValueError(f"kind {config.kind!r} is not one of {sorted(kinds)}")
     return kinds[config.kind](config)
 
 
+def source(config: ConfigDict) -> Source:
+    """The clips of a table `{kind: "world", world}` or `{kind: "folder", folder}`; see `FolderSource`."""
+    match config.kind:
+        case "world":
+            return world(config.world)
+        case "folder":
+            return FolderSource(**config.folder.to_dict())
+        case _:
+            raise ValueError(f"source kind {config.kind!r} is neither 'world' nor 'folder'")
+
+
 def world(config: ConfigDict, **changes: Any) -> WorldSource:
     """The simulated world of a table `{seed, length, frames, sizes, heldout}`; see `WorldSource`."""
     options = {**config.to_dict(), **changes}
-    if options.get("frames") is not None:
-        options["frames"] = dict(options["frames"])
+    for name in ("frames", "families"):
+        if options.get(name) is not None:
+            options[name] = dict(options[name])
     if options.get("sizes") is not None:
         options["sizes"] = {(height, width): share for height, width, share in options["sizes"]}
     return WorldSource(**options)
@@ -74,6 +98,91 @@ def world(config: ConfigDict, **changes: Any) -> WorldSource:
 def autoencoder(config: ConfigDict) -> autoencoder_lib.Autoencoder:
     """The autoencoder of a table `{size, dtype}`."""
     return autoencoder_lib.create(config.size, dtype=jnp.dtype(config.dtype))
+
+
+def load_autoencoder(name: str | Path) -> FrozenAutoencoder:
+    """The autoencoder of a model folder or a shipped model's name.
+
+    Raises:
+      FileNotFoundError: no such folder.
+      ValueError: the weights are not those that the folder's fingerprint was taken of.
+    """
+    model, weights, _ = folder.read(name)
+    return _load_autoencoder(model, weights, name)
+
+
+def _load_autoencoder(table: dict[str, Any], params: Params, name: str | Path) -> FrozenAutoencoder:
+    statistics = LatentStatistics(*(np.asarray(table["statistics"][k], np.float32) for k in ("mean", "std")))
+    model = autoencoder(ConfigDict(table["autoencoder"]))
+    found = frozen_autoencoder.fingerprint(model, params, statistics)
+    if found != table["fingerprint"]:
+        raise ValueError(
+            f"the autoencoder in {name} has fingerprint {found}, and {folder.MODEL} says {table['fingerprint']}: "
+            "weights and table do not belong together; export or fetch both again"
+        )
+    return FrozenAutoencoder(model=model, params=params, statistics=statistics, fingerprint=found)
+
+
+def freeze_autoencoder(config: ConfigDict, params: Params) -> FrozenAutoencoder:
+    """A trained autoencoder, its weights rounded as they will be shipped, with its latents' statistics."""
+    params = folder.rounded(params)
+    videos = [videos[:16] for videos in _heldout_videos(config)]
+    return frozen_autoencoder.freeze(
+        autoencoder(config.model), params, videos, key=rng.key(config.seed, "latent statistics")
+    )
+
+
+def transformer(config: ConfigDict, *, patch_width: int) -> transformer_lib.Transformer:
+    """The transformer of a table `{size, text, levels, scan, remat, dtype}`."""
+    for name, table in ((config.size, transformer_lib.SIZES), (config.text, text.SIZES)):
+        if name not in table:
+            raise ValueError(f"no model size {name!r}: use one of {', '.join(table)}")
+    dtype = jnp.dtype(config.dtype)
+    return transformer_lib.Transformer(
+        patch_width=patch_width,
+        text_encoder=text.TextEncoder(**text.SIZES[config.text], dtype=dtype),
+        levels=config.levels,
+        scan=config.scan,
+        remat=config.remat,
+        dtype=dtype,
+        **transformer_lib.SIZES[config.size],
+    )
+
+
+def velocity_apply(model: transformer_lib.Transformer, *, prediction: path.Prediction) -> Callable[..., Any]:
+    """`(params, xt, t, batch) -> velocity` of a model whose output is of kind `prediction`."""
+
+    def apply(params: Params, xt: jax.Array, t: jax.Array, batch: PackedBatch) -> jax.Array:
+        output_fn = functools.partial(model.apply, {"params": params})
+        return path.velocity_fn(output_fn, prediction=prediction)(xt, t, batch)  # type: ignore[arg-type]
+
+    return apply
+
+
+def load_generator(name: str | Path) -> tuple[Generator, Settings]:
+    """The model of a folder or a shipped name, ready to sample, and how it is best sampled.
+
+    Raises:
+      FileNotFoundError: no such model.
+      ValueError: a folder without a transformer, or weights that do not belong together.
+    """
+    table, autoencoder_weights, params = folder.read(name)
+    if params is None:
+        raise ValueError(f"{name} holds an autoencoder alone: export the whole model to sample it")
+    frozen = _load_autoencoder(table, autoencoder_weights, name)
+    patch = tuple(table["patch"])
+    # Sampling levels are few; None takes any number.
+    config = ConfigDict({**table["transformer"], "levels": None, "scan": True})
+    model = transformer(config, patch_width=int(np.prod(patch)) * frozen.model.channels)
+    generator = Generator(
+        apply=velocity_apply(model, prediction=table["prediction"]),
+        params=params,
+        decode=frozen.decode,
+        ratio=frozen.ratio,
+        patch=patch,
+        channels=frozen.model.channels,
+    )
+    return generator, Settings(**table.get("sampling", {}))
 
 
 def optimizer(config: ConfigDict, *, total_steps: int) -> optax.GradientTransformation:
@@ -120,6 +229,78 @@ def _train_autoencoder(config: ConfigDict) -> Training:
         frozen={},
         batches=batches,
         evaluators=[ReconstructionEvaluator(reconstruct=reconstruct, videos=_heldout_videos(config))],
+    )
+
+
+def _train_transformer(config: ConfigDict) -> Training:
+    frozen = load_autoencoder(config.autoencoder)
+    stores = {name: LatentSource(Path(config.data.latents) / name) for name in ("train", "heldout")}
+    for name, store in stores.items():
+        if store.fingerprint != frozen.fingerprint:
+            raise ValueError(
+                f"the latents in {config.data.latents}/{name} were made by autoencoder {store.fingerprint}, and "
+                f"{config.autoencoder} is {frozen.fingerprint}: make the latents again, or name their autoencoder"
+            )
+    patch = tuple(config.patch)
+    width = int(np.prod(patch)) * frozen.model.channels
+    model = transformer(config.model, patch_width=width)
+    apply = velocity_apply(model, prediction=config.prediction)
+    objective = Objective(**config.objective.to_dict())
+
+    def batches(start: int, *, store: str = "train", stages: Any = None) -> pipeline.Batches:
+        data = config.data
+        return pipeline.make_batches(
+            stores[store],
+            seed=config.seed,
+            rows=data.rows,
+            row_tokens=data.row_tokens,
+            row_text=data.row_text,
+            max_segments=data.max_segments,
+            patch=patch,
+            caption_mix=data.caption_mix.to_dict(),
+            stages=stages or data.stages,
+            start_step=start,
+            workers=data.workers if store == "train" else 0,
+            prefetch=data.prefetch,
+        )
+
+    def init_params(key: Key) -> Params:
+        batch = jax.tree.map(lambda x: x[:1], fixed[0])
+        return model.init(key, batch.tokens, jnp.zeros(batch.segment.shape), batch)["params"]
+
+    def loss_fn(params: Params, frozen: Params, batch: PackedBatch, key: Key):
+        loss, metrics = objective(key, functools.partial(apply, params), batch)
+        return loss, {name: value for name, value in metrics.items() if name != "loss"}  # the step's own
+
+    evaluation = config.evaluation
+    heldout = batches(0, store="heldout", stages=((None, None),))
+    fixed = [heldout.batch_at(k) for k in range(evaluation.batches)]
+    frames, height, side = evaluation.size
+    requests = [
+        Request(prompt=p, frames=frames, height=height, width=side, fps=evaluation.fps, seed=k)
+        for k, p in enumerate(evaluation.prompts)
+    ]
+    generator = Generator(
+        apply=apply,
+        params={},
+        decode=frozen.decode,
+        ratio=frozen.ratio,
+        patch=patch,
+        channels=frozen.model.channels,
+    )
+    return Training(
+        init_params=init_params,
+        loss_fn=loss_fn,
+        optimizer=optimizer(config.optimizer, total_steps=config.train.total_steps),
+        frozen={},
+        batches=batches,
+        evaluators=[
+            DenoisingEvaluator(apply=apply, batches=fixed),
+            SampleEvaluator(
+                generator=generator, requests=requests, settings=Settings(steps=evaluation.steps)
+            ),
+        ],
+        manifest_hash=stores["train"].manifest_hash,
     )
 
 

@@ -1,8 +1,8 @@
 """Paths into a tree of arrays, and ordered rules over them.
 
 A path is the keys from the root, joined by "/": `blocks/attention/query/kernel`. A rule is a pair (regular
-expression, value); the first rule whose expression is found in a path (`re.search`) gives that path its value.
-Rules are total and alive: a path that no rule matches, or a rule that matches no path, is an error.
+expression, value); the first rule whose expression is found in a path (`re.search`) gives that path its
+value. Rules are total and alive: a path that no rule matches, or a rule that matches no path, is an error.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def match(rules: Rules[Value], paths: Sequence[str], *, what: str) -> dict[str, 
         if not any(expression.search(path) for path in paths):
             nearest = difflib.get_close_matches(expression.pattern, paths, n=3, cutoff=0.0)
             raise ValueError(
-                f"{what}: the rule {expression.pattern!r} matches no path: mend or remove it (nearest: {nearest})"
+                f"{what}: {expression.pattern!r} matches no path; mend or remove it (nearest: {nearest})"
             )
     result = {}
     for path in paths:

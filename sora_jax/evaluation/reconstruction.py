@@ -6,21 +6,11 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, UInt8
 
+from sora_jax.models.frozen_autoencoder import to_model, to_pixels
 from sora_jax.types import Params, TrainState
-
-
-def to_model(video: UInt8[Array, "... 3"]) -> Float[Array, "... 3"]:
-    """Pixels of 0..255 as float32 in [-1, 1]."""
-    return jnp.asarray(video, jnp.float32) / 127.5 - 1.0
-
-
-def to_pixels(video: Float[Array, "... 3"]) -> UInt8[Array, "... 3"]:
-    """The nearest uint8 pixels of values in [-1, 1]; what lies outside is clipped."""
-    return jnp.round(jnp.clip(video * 127.5 + 127.5, 0.0, 255.0)).astype(jnp.uint8)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,16 +3,17 @@
 Frame 0 is a group of its own; every later group is `ratio_t` frames. A group is cut into space-time
 patches, one per position of a fine grid, and embedded (frame 0 by its own embedding). Residual blocks
 of [norm, shift, MLP] follow (`nn.shift`); between stages 2 x 2 neighbours are merged into one position
-of greater width, until one position is left per latent. The decoder mirrors it. Time is crossed only by the
-causal shift and every norm is per position, so
+of greater width, until one position is left per latent. The decoder mirrors it. Time is crossed only by
+the causal shift and every norm is per position, so
 
 - latent k depends on frames 0 .. ratio_t k alone, and output group k on latents 0 .. k alone;
 - an image is exactly the first latent of the clip that it begins;
 - all that a stream must remember is one frame of d/8 channels per block (`autoencoder_stream`).
 
 Patchify-first as in LTX-Video (HaCohen et al. 2024, arXiv 2501.00103, Sec. 2.1); a causal first frame as in
-MAGVIT-v2 (Yu et al. 2023, arXiv 2310.05737, Sec. 3.2). Differs: no convolution. On CPU a causal 3-D convolution
-costs several times the matrix products of the same width, and on TPU the MXU wants the latter.
+MAGVIT-v2 (Yu et al. 2023, arXiv 2310.05737, Sec. 3.2).
+Differs: no convolution. On CPU a causal 3-D convolution costs several times the matrix products of the same
+width, and on TPU the matrix unit wants the latter.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from einops import rearrange
+from einops import pack, rearrange, unpack
 from jaxtyping import Array, Float
 
 from sora_jax.nn.norm import PositionNorm
@@ -47,7 +48,7 @@ def sample(key: jax.Array, moments: Gaussian) -> Float[Array, "b lf lh lw lc"]:
 
 
 def check_size(frames: int, height: int, width: int, *, ratio: tuple[int, int, int]) -> None:
-    """Raises ValueError, naming the nearest valid sizes, unless f = 1 + ratio_t k, h = ratio_h i, w = ratio_w j."""
+    """Raises ValueError, naming the nearest sizes, unless f = 1 + ratio_t k, h = ratio_h i, w = ratio_w j."""
     if frames < 1 or (frames - 1) % ratio[0]:
         below = 1 + max(frames - 1, 0) // ratio[0] * ratio[0]
         raise ValueError(
@@ -61,9 +62,9 @@ def check_size(frames: int, height: int, width: int, *, ratio: tuple[int, int, i
 
 
 def each(dense: nn.Dense, x: Float[Array, "*shape d"]) -> Float[Array, "*shape e"]:
-    """Applies a dense layer to every position, as one 2-D product: 1.45 times faster on CPU than an N-D one."""
-    y = dense(x.reshape(-1, x.shape[-1]))
-    return y.reshape(*x.shape[:-1], y.shape[-1])
+    """A dense layer at every position, as one 2-D product: 1.45 times faster on CPU than an N-D one."""
+    flat, shape = pack([x], "* d")
+    return unpack(dense(flat), shape, "* e")[0]
 
 
 class Block(nn.Module):
@@ -112,7 +113,7 @@ class Autoencoder(nn.Module):
         if self.ratio[1] % merged or self.ratio[2] % merged:
             raise ValueError(
                 f"ratio {self.ratio} cannot be halved {len(self.widths) - 1} times: use at most "
-                f"{(min(self.ratio[1:]) & -min(self.ratio[1:])).bit_length()} stages"
+                f"{min(r & -r for r in self.ratio[1:]).bit_length()} stages"
             )
         return self.ratio[0], self.ratio[1] // merged, self.ratio[2] // merged
 
@@ -150,13 +151,19 @@ class Autoencoder(nn.Module):
         )
 
     def encode(self, video: Float[Array, "b f h w 3"]) -> Gaussian:
-        """Encodes whole clips: `[b f h w 3]` in [-1, 1], f = 1 + ratio_t k -> moments `[b 1+k lh lw lc]`."""
+        """Encodes whole clips: `[b f h w 3]` in [-1, 1], f = 1 + ratio_t k -> moments `[b 1+k lh lw lc]`.
+
+        Raises:
+          ValueError: a size that is not whole groups and patches, or parameters made from an image alone.
+        """
         b, f, h, w, _ = video.shape
         check_size(f, h, w, ratio=self.ratio)
+        if f == 1 and self.is_initializing():
+            raise ValueError(f"one frame makes no parameters for video: initialise on {1 + self.ratio[0]}")
         return self.encode_chunk(video, self.initial_cache(b, h, w, decoder=False), first=True)[0]
 
     def decode(self, latents: Float[Array, "b lf lh lw lc"]) -> Float[Array, "b f h w 3"]:
-        """Decodes whole clips: `[b 1+k lh lw lc]`, not normalised -> `[b 1+ratio_t*k h w 3]`, about [-1, 1], float32."""
+        """Decodes whole clips: `[b 1+k lh lw lc]`, not normalised -> `[b 1+ratio_t*k h w 3]`."""
         b, _, lh, lw, _ = latents.shape
         cache = self.initial_cache(b, lh * self.ratio[1], lw * self.ratio[2], decoder=True)
         return self.decode_chunk(latents, cache, first=True)[0]
@@ -215,10 +222,16 @@ class Autoencoder(nn.Module):
 
 SIZES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "test": dict(widths=(16, 32), depths=(1, 1), ratio=(4, 8, 8), channels=4),
-        "4x8x8-small": dict(widths=(64, 192), depths=(1, 4), ratio=(4, 8, 8), channels=16, expand=3),
-        "4x8x8": dict(widths=(96, 256), depths=(2, 6), ratio=(4, 8, 8), channels=16),
-        "8x32x32": dict(widths=(96, 256, 512), depths=(2, 4, 6), ratio=(8, 32, 32), channels=128),
+        "test": {"widths": (16, 32), "depths": (1, 1), "ratio": (4, 8, 8), "channels": 4},
+        "4x8x8-small": {
+            "widths": (64, 192),
+            "depths": (1, 4),
+            "ratio": (4, 8, 8),
+            "channels": 16,
+            "expand": 3,
+        },
+        "4x8x8": {"widths": (96, 256), "depths": (2, 6), "ratio": (4, 8, 8), "channels": 16},
+        "8x32x32": {"widths": (96, 256, 512), "depths": (2, 4, 6), "ratio": (8, 32, 32), "channels": 128},
     }
 )
 

@@ -81,7 +81,7 @@ class Log:
             self._bar.update(step - self._bar.n)
 
     def values(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes one row of numbers; all three places get all of them. A number that is not finite is written as null."""
+        """Writes one row of numbers to all three places; what is not finite is null in the file."""
         if self._file is None:
             return
         row: dict[str, Any] = {"step": step}

@@ -1,7 +1,8 @@
 """The training loop. It knows functions: batches, a step, evaluators; no model, no data set.
 
-The order within one step is: batch -> step -> (log) -> (evaluate) -> (save) -> stop? A batch and a key are pure functions
-of (seed, step), so the state is all that a checkpoint needs, and the same command resumes the same run.
+The order within one step is: batch -> step -> (log) -> (evaluate) -> (save) -> stop? A batch and a key are
+pure functions of (seed, step), so the state is all that a checkpoint needs, and the same command resumes the
+same run.
 
 Nothing that is not finite is ever saved: each step's "finite" flag is read one step later, so that the device
 always has the next step in hand, and at once before an evaluation or a save.
@@ -26,7 +27,8 @@ from sora_jax.training.log import Log
 from sora_jax.training.step import Metrics, StepFn
 from sora_jax.types import TrainState
 
-# sysexits.h EX_TEMPFAIL, "try again": stopped by SIGTERM or SIGINT with everything saved; the same command goes on.
+# sysexits.h EX_TEMPFAIL, "try again": stopped by SIGTERM or SIGINT with everything saved; the same command
+# goes on.
 INTERRUPTED = 75
 
 
@@ -42,7 +44,7 @@ class Evaluator(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a run ended: "done" (all steps), "minutes" (the clock) or "signal" (SIGTERM, SIGINT); all are saved."""
+    """How a run ended, saved: "done" (all steps), "minutes" (the clock) or "signal" (SIGTERM, SIGINT)."""
 
     state: TrainState
     step: int
@@ -76,9 +78,10 @@ def train(
 
     Args:
       state: new, or restored; donated.
-      step_fn: `(state, frozen, batch, key) -> (state, metrics)`, with "finite" in its metrics; see `step.make_step`.
-      batches: `batches(start)` iterates over the batches of steps start, start + 1, ...; each a pure function of
-        (its own seed, step).
+      step_fn: `(state, frozen, batch, key) -> (state, metrics)`, with "finite" in its metrics; see
+        `step.make_step`.
+      batches: `batches(start)` iterates over the batches of steps start, start + 1, ...; each a pure function
+        of (its own seed, step).
       seed: the key of step s is `rng.key(seed, "step", s)`.
       total_steps: steps in all, those before a restart included.
       checkpointer, log: owned by the caller, who closes them.
@@ -86,7 +89,8 @@ def train(
       place: host batch -> device batch, in its sharding.
       evaluators: run every `evaluate_every` steps and after the last.
       log_every: steps between rows of metrics; a row is the mean over the steps since the row before.
-      checkpoint_every, checkpoint_minutes: a save is due after so many steps, or so many minutes, whichever is first.
+      checkpoint_every, checkpoint_minutes: a save is due after so many steps, or so many minutes, whichever
+        is first.
       minutes: stop after so many (compilation included); None = no clock.
 
     Raises:
@@ -190,8 +194,8 @@ class _FiniteWatch:
             else (f"the last good checkpoint is of step {latest}: {self._checkpointer.path(latest)}")
         )
         raise NonFiniteError(
-            f"step {step} is not finite: {values}; {kept}. Lower the learning rate or the clipping norm, and resume "
-            "from it in another workdir."
+            f"step {step} (batch {step - 1}) is not finite: {values}; {kept}. Lower the learning rate or "
+            "clip_norm and train on from it in another workdir."
         )
 
 
@@ -249,7 +253,7 @@ class _Meter:
 
 @contextlib.contextmanager
 def _signals_caught(log: Log) -> Iterator[list[int]]:
-    """A list that becomes non-empty at the first SIGTERM or SIGINT; a second one acts as it would have without us."""
+    """A list that becomes non-empty at the first SIGTERM or SIGINT; a second one acts as it would have."""
     caught: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 

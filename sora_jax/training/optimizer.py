@@ -3,15 +3,15 @@
     update = -learning_rate(step) * (direction + weight_decay * multiplier * parameter)
 
 `direction` is Adam's (Kingma & Ba 2015, arXiv 1412.6980; decoupled decay: Loshchilov & Hutter 2019,
-arXiv 1711.05101) or Muon's orthogonalised momentum (Jordan et al. 2024, kellerjordan.github.io/posts/muon; optax's
-implementation). Gradients are clipped by their global norm first. Which parameter is a matrix, and how much each
-decays, is said by ordered path rules (`tree.match`), outside the modules.
+arXiv 1711.05101) or Muon's orthogonalised momentum (Jordan et al. 2024, kellerjordan.github.io/posts/muon;
+optax's implementation). Gradients are clipped by their global norm first. Which parameter is a matrix, and
+how much each decays, is said by ordered path rules (`tree.match`), outside the modules.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -22,8 +22,8 @@ import optax.contrib
 from sora_jax import tree
 from sora_jax.types import Params
 
-# What Muon takes: "i" marks an input axis, "o" an output axis, of a parameter's LAST axes; every axis before them is
-# a batch of independent matrices, as `nn.scan` stacks them. None: AdamW.
+# What Muon takes: "i" marks an input axis, "o" an output axis, of a parameter's LAST axes; every axis before
+# them is a batch of independent matrices, as `nn.scan` stacks them. None: AdamW.
 MATRIX_RULES: tuple[tuple[str, str | None], ...] = (
     (r"block.*/kernel$", "io"),
     (r".*", None),
@@ -43,21 +43,21 @@ def make_schedule(
     warmup_steps: int = 0,
     cooldown_steps: int = 0,
     cooldown: Literal["linear", "1-sqrt"] = "1-sqrt",
-) -> optax.Schedule:
+) -> Callable[[Any], jax.Array]:
     """Linear warm-up, constant, cooldown: `step` (from 0, array or int) -> learning rate, float32.
 
-    Step s < warmup_steps has (s + 1) / warmup_steps of the rate, so that no step is wasted on a rate of 0. Of the
-    last `cooldown_steps`, the step at share x of the way, x in (0, 1), has 1 - x ("linear") or 1 - sqrt(x)
-    ("1-sqrt": Haegele et al. 2024, arXiv 2405.18392, Eq. 1) of it; x is taken at the middle of a step, so that the
-    last step still moves.
+    Step s < warmup_steps has (s + 1) / warmup_steps of the rate, so that no step is wasted on a rate of 0. Of
+    the last `cooldown_steps`, the step at share x of the way, x in (0, 1), has 1 - x ("linear") or
+    1 - sqrt(x) ("1-sqrt": Haegele et al. 2024, arXiv 2405.18392) of it; x is taken at the middle of a step,
+    so that the last step still moves.
 
     Raises:
       ValueError: warm-up and cooldown are longer than total_steps together, or an unknown cooldown.
     """
     if warmup_steps + cooldown_steps > total_steps:
         raise ValueError(
-            f"warmup_steps {warmup_steps} + cooldown_steps {cooldown_steps} exceed total_steps {total_steps}: "
-            "shorten one, or train for longer"
+            f"warmup_steps {warmup_steps} + cooldown_steps {cooldown_steps} exceed total_steps {total_steps}:"
+            " shorten one, or train for longer"
         )
     if cooldown not in ("linear", "1-sqrt"):
         raise ValueError(f"cooldown {cooldown!r} is neither 'linear' nor '1-sqrt'")
@@ -107,10 +107,12 @@ def make_optimizer(
       b1, b2, eps: Adam's.
       momentum: Muon's (Nesterov).
       consistent_rms: None scales Muon's update by sqrt(max(1, out / in)) (Jordan); a number r by
-        r sqrt(max(in, out)), so that its RMS is about r as Adam's is about 0.2 (Liu et al. 2025, arXiv 2502.16982).
+        r sqrt(max(in, out)), so that its RMS is about r as Adam's is about 0.2 (Liu et al. 2025, arXiv
+        2502.16982).
 
     Raises (at `init`):
-      ValueError: rules that are not total or not alive (`tree.match`), or axes that a parameter does not have.
+      ValueError: rules that are not total or not alive (`tree.match`), or axes that a parameter does not
+        have.
     """
     rate = make_schedule(
         1.0,
@@ -152,8 +154,8 @@ def _labels(params: Params, matrix_rules: Sequence[tuple[str, str | None]]) -> A
             return "adam"
         if set(axes) != {"i", "o"} or len(axes) > leaf.ndim:
             raise ValueError(
-                f"matrix_rules: {axes!r} does not fit {path!r} of shape {leaf.shape}: give 'i' and 'o' for its last "
-                "axes, e.g. 'io', or None for AdamW"
+                f"matrix_rules: {axes!r} does not fit {path!r} of shape {leaf.shape}: give 'i' and 'o' for "
+                "its last axes, e.g. 'io', or None for AdamW"
             )
         return f"muon:{axes}"
 

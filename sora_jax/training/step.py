@@ -41,13 +41,14 @@ def make_step(
       loss_fn: `(params, frozen, batch, key) -> (scalar, metrics)`; metrics are scalars.
       optimizer: as the state was made with.
       ema_decay: of the moving average of the parameters; see `ema_decay_at`.
-      accumulate: the batch is cut into this many equal pieces along the first axis of every leaf, and gradients,
-        loss and metrics are the mean over them; piece k draws from `fold_in(key, k)`. 1 = off.
+      accumulate: the batch is cut into this many equal pieces along the first axis of every leaf, and
+        gradients, loss and metrics are the mean over them; piece k draws from `fold_in(key, k)`. 1 = off.
       shardings: TrainState of shardings of the result (those of its making); None = as the compiler likes.
       donate: the incoming state's buffers are reused and must not be read again.
 
-    The metrics are loss_fn's, and "loss", "grad_norm" (before clipping), "update_norm", "param_norm" (after the
-    update) and "finite": false if any of these four is not, so that no parameter that is not finite goes unseen.
+    The metrics are loss_fn's, and "loss", "grad_norm" (before clipping), "update_norm", "param_norm" (after
+    the update) and "finite": false if any of these four is not, so that no parameter that is not finite goes
+    unseen.
 
     Raises:
       ValueError: loss_fn's metrics use one of these names, or the batch does not divide (both when traced).
@@ -96,8 +97,10 @@ def make_step(
 
 
 def _cut(batch: Any, pieces: int) -> Any:
-    """Each leaf `[b ...]` as `[pieces b/pieces ...]`; piece k has rows k, k + pieces, ..., so that every device of a
-    mesh has its share of each piece."""
+    """Each leaf `[b ...]` as `[pieces b/pieces ...]`.
+
+    Piece k has rows k, k + pieces, ..., so that every device of a mesh has its share of each piece.
+    """
 
     def one(leaf: jax.Array) -> jax.Array:
         if leaf.shape[0] % pieces:

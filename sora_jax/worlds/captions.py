@@ -1,7 +1,7 @@
 """Captions, said from the facts and so true by construction, in several wordings a person would type.
 
-A short caption names the objects and one thing each does; a descriptive one is a sentence or two with sizes, motions,
-events, relations and the background. `parse.parse_prompt` reads both back.
+A short caption names the objects and one thing each does; a descriptive one is a sentence or two with sizes,
+motions, events, relations and the background. `parse.parse_prompt` reads both back.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from sora_jax.worlds.facts import STILL, Facts, ObjectFacts
 
 MOST_BYTES = 250  # of any caption; with the end token this stays under `source.TEXT_BOUND`
+USUAL_BYTES = 200  # sentences that can be missed are, beyond this
 NUMBER = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
 SPEED_WORDS = {"slow": ("slowly",), "fast": ("quickly", "fast")}
 RELATION_WORDS = {
@@ -124,6 +125,13 @@ def _event(group: _Group, verb: str, voice: _Voice, *, finite: bool) -> str:
     return f"{'bounce' if plural else 'bounces'} {where}" if finite else f"bouncing {where}"
 
 
+def _again(verb: str, before: str, *, plural: bool) -> str:
+    """A second event in the same breath: "bounces off the floor", or "off the floor" after another bounce."""
+    if before.startswith("bounces"):
+        return verb.removeprefix("bounces ")
+    return verb.replace("bounces", "bounce") if plural else verb
+
+
 def _short(facts: Facts, voice: _Voice) -> str:
     groups = _groups(facts)
     home = {k: g for g in groups for k in g.members}
@@ -138,7 +146,8 @@ def _short(facts: Facts, voice: _Voice) -> str:
         verb = voice.of(HIT_WORDS)[0 if finite else 1]
         first, second = home[hit[0]], home[hit[1]]
         rest = [noun(g) for g in groups if g not in (first, second)]
-        return _list([f"{noun(first)} {verb} {noun(second)}", *rest])
+        hits = f"{noun(first)} {verb} {noun(second)}"
+        return f"{hits}, and {_list(rest)}" if rest else hits  # the comma ends what is hit
     if not facts.events and facts.relations and len(groups) > 1 and voice.chance(0.6):
         related = _relation_phrase(facts, groups, home, voice, noun)
         if related:
@@ -146,7 +155,8 @@ def _short(facts: Facts, voice: _Voice) -> str:
     said: dict[str, list[str]] = {}
     bare = []
     for group in groups:
-        verb = next((v for v, i, _ in facts.events if i in group.members), None)
+        verbs = [v for v, i, _ in facts.events if i in group.members]
+        verb = next((v for v in verbs if v.startswith("bounces")), verbs[0] if verbs else None)
         if verb:
             action = _event(group, verb, voice, finite=finite and len(groups) == 1)
         else:
@@ -179,9 +189,11 @@ def _relation_phrase(
     if not pairs:
         return None
     a, word, b = voice.of(pairs)
-    motion = _motion(a, voice, finite=False)
-    if motion and a.one.direction == STILL:
-        motion = None
+    motion = None
+    if a.one.direction in ("left", "right") and word in ("above", "below"):
+        motion = _motion(a, voice, finite=False)
+    elif a.one.direction not in (None, STILL):
+        return None  # "moving up to the left of": two readings
     first = f"{noun(a)} {motion}" if motion else noun(a)
     rest = [noun(g) for g in groups if g not in (a, b)]
     related = f"{first} {voice.of(RELATION_WORDS[word])} {noun(b)}"
@@ -206,16 +218,18 @@ def _descriptive(facts: Facts, voice: _Voice) -> str:
         (opening.append(f"{noun} {motion}") if motion else bare.append(noun))
     solo: dict[_Group, list[str]] = {}
     sentences = []
+    met: set[frozenset[int]] = set()
     for verb, i, j in facts.events:
         if j < 0:
             solo.setdefault(home[i], []).append(verb)
-        else:
+        elif frozenset((i, j)) not in met:
+            met.add(frozenset((i, j)))
             sentences.append(f"{again(home[i])} {voice.of(HIT_WORDS)[0]} {again(home[j])}")
     for group, verbs in solo.items():
         verbs = list(dict.fromkeys(verbs))[:2]
         phrase = _event(group, verbs[0], voice, finite=True)
         if len(verbs) > 1:
-            phrase += " and then " + verbs[1].removeprefix("bounces ")
+            phrase += " and then " + _again(verbs[1], verbs[0], plural=group.plural)
         if _noun(group, size=True) in bare:
             bare.remove(_noun(group, size=True))
             opening.append(f"{_noun(group, size=True)} {phrase}")
@@ -236,7 +250,7 @@ def _descriptive(facts: Facts, voice: _Voice) -> str:
             parts.append(_sentence(f"{again(a)} {be} {voice.of(RELATION_WORDS[word])} {again(b)}"))
     required = len(opening)
     background = voice.of(BACKGROUNDS)
-    while len(" ".join([*parts, background])) > MOST_BYTES and len(parts) > required:
+    while len(" ".join([*parts, background])) > USUAL_BYTES and len(parts) > required:
         parts.pop()
     text = " ".join([*parts, background])
     return text if len(text) <= MOST_BYTES else " ".join(parts)[:MOST_BYTES].rsplit(".", 1)[0] + "."

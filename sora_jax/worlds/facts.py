@@ -42,8 +42,8 @@ class Facts:
 
     Attributes:
       objects: one each; a prompt's "two blue squares" gives two equal ones.
-      relations: (i, "left of" | "right of" | "above" | "below", j); of a state, those that hold clearly in every
-        frame, each pair in both directions.
+      relations: (i, "left of" | "right of" | "above" | "below", j); of a state, those that hold clearly in
+        every frame, each pair in both directions.
       events: (verb, i, j) in order of time, j = -1 where no second object takes part; verbs are "hits",
         "bounces off the left wall" (right wall, floor, ceiling), "falls", "is thrown " + a compass word.
       count: of objects; None where a prompt leaves it open.
@@ -58,8 +58,8 @@ class Facts:
 def facts(state: SceneState) -> Facts:
     """The facts of an exact state.
 
-    Direction and speed are given to objects on a straight path at constant velocity only: after a bounce or under
-    gravity neither is one word.
+    Direction and speed are given to objects on a straight path at constant velocity only: after a bounce or
+    under gravity neither is one word.
     """
     objects = tuple(_object(state, k) for k in range(len(state.bodies)))
     seen = np.array([state.visible[:, k].max() > 0 for k in range(len(objects))])
@@ -94,3 +94,26 @@ def _relations(state: SceneState) -> tuple[tuple[int, str, int], ...]:
                 if np.all(along > np.maximum(CLEAR_ANGLE * aside, near)):
                     found += [(i, word, j), (j, OPPOSITE[word], i)]
     return tuple(found)
+
+
+def agrees(stated: Facts, truth: Facts) -> bool:
+    """Whether all that `stated` says is true, for some assignment of its objects to different true ones."""
+    if stated.count is not None and stated.count != truth.count:
+        return False
+    return _assign(stated, truth, [])
+
+
+def _assign(stated: Facts, truth: Facts, chosen: list[int]) -> bool:
+    k = len(chosen)
+    if k == len(stated.objects):
+        return all(
+            (chosen[i], word, chosen[j]) in truth.relations for i, word, j in stated.relations
+        ) and all(
+            (verb, chosen[i], chosen[j] if j >= 0 else -1) in truth.events for verb, i, j in stated.events
+        )
+    said = [(name, word) for name, word in dataclasses.asdict(stated.objects[k]).items() if word is not None]
+    return any(
+        _assign(stated, truth, [*chosen, m])
+        for m, one in enumerate(truth.objects)
+        if m not in chosen and all(getattr(one, name) == word for name, word in said)
+    )

@@ -1,8 +1,8 @@
-"""A rasteriser with exact coverage: the share of every pixel that a circle or convex polygon covers, in closed form.
+"""A rasteriser with exact coverage: the share of a pixel that a circle or convex polygon covers.
 
-Coverage of pixel (i, j) is a second difference of the area of the shape that lies above-left of a corner. For a circle that
-area has a closed form; for a polygon Green's theorem turns it into a sum over edges, each edge being linear in a
-row of pixels. There is no sampling, so a shape that moves by 1/100 pixel changes the frame accordingly.
+Coverage of pixel (i, j) is a second difference of the area of the shape that lies above and left of a
+corner. For a circle that area has a closed form; for a polygon Green's theorem turns it into a sum over
+edges, each linear within a row of pixels. There is no sampling: a move of 1/100 pixel changes the frame.
 Edges of several shapes within one pixel are composed as if independent.
 """
 
@@ -89,7 +89,7 @@ def polygon_coverage(
 def object_coverage(
     body: Body, position: np.ndarray, angle: np.ndarray, *, height: int, width: int
 ) -> tuple[Float[np.ndarray, "f i j"], np.ndarray, float]:
-    """One object's coverage of a window that follows it, the window's origin `[f 2]`, its whole area in pixels.
+    """One object's coverage of a window that follows it, the window's origin `[f 2]`, its area in pixels.
 
     Args:
       position: `[f 2]` world units. angle: `[f]` radians.

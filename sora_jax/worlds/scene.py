@@ -1,7 +1,7 @@
 """A scene as data: what is in it, how it starts, and how it is filmed.
 
-World coordinates: origin at the frame's centre, x right, y up, the frame's short side is `SHORT_SIDE` = 10
-world units. Everything here is a table or a pure function of one; simulation, drawing and words are elsewhere.
+World coordinates: origin at the frame's centre, x right, y up, the frame's short side is `SHORT_SIDE` =
+10 world units. Everything here is a table or a pure function of one.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ DIRECTIONS: dict[str, float] = {
     "down and to the right": -math.pi / 4,
 }
 CARDINAL: tuple[str, ...] = ("left", "right", "up", "down")
+DIAGONAL: tuple[str, ...] = tuple(word for word in DIRECTIONS if word not in CARDINAL)
 DIRECTION_JITTER = math.radians(12)
 
 Family = Literal["uniform", "parabola", "bounce", "collision", "beside", "arrangement"]
@@ -80,8 +81,8 @@ class Scene:
     bodies: tuple[Body, ...]
     position: Float[np.ndarray, "o 2"]
     velocity: Float[np.ndarray, "o 2"]
-    angle: Float[np.ndarray, "o"]
-    spin: Float[np.ndarray, "o"]
+    angle: Float[np.ndarray, " o"]
+    spin: Float[np.ndarray, " o"]
     gravity: tuple[float, float] = (0.0, 0.0)
     contacts: bool = False
     box: bool = False
@@ -158,7 +159,13 @@ def held_out(color: str, shape: str, *, direction: str | None = None) -> bool:
     number = COLORS.index(color)
     if number % 2 == 0:
         return SHAPES[number // 2 % 4] == shape
-    return direction is not None and CARDINAL[number // 2 % 4] == direction
+    return direction is not None and direction == held_out_direction(color)
+
+
+def held_out_direction(color: str) -> str | None:
+    """The direction in which training never shows a colour set out, if it has one."""
+    number = COLORS.index(color)
+    return CARDINAL[number // 2 % 4] if number % 2 else None
 
 
 def held_out_pairs() -> tuple[tuple[str, Shape], ...]:

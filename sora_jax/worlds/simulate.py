@@ -1,4 +1,4 @@
-"""From a scene to its exact state at every frame: closed forms where nothing touches, pymunk where something may."""
+"""From a scene to its exact state at every frame: closed forms where nothing touches, else pymunk."""
 
 from __future__ import annotations
 
@@ -50,16 +50,18 @@ def _in_closed_form(scene: Scene):
     frames, objects = scene.frames, len(scene.bodies)
     seconds = (np.arange(frames) / scene.fps)[:, None, None]
     gravity = np.array(scene.gravity)
-    moving = np.any(scene.velocity != 0, axis=-1, keepdims=True) | (scene.family == "parabola")
-    velocity = scene.velocity + seconds * gravity * moving
-    position = scene.position + seconds * scene.velocity + seconds**2 / 2 * gravity * moving
+    velocity = scene.velocity + seconds * gravity
+    position = scene.position + seconds * scene.velocity + seconds**2 / 2 * gravity
     angle = scene.angle + seconds[:, :, 0] * scene.spin
     contact = np.zeros((frames, objects, objects), bool)
-    events = []
-    if scene.family == "parabola":
-        for k, (x, y) in enumerate(scene.velocity):
-            events.append((0.0, throw_verb(float(x), float(y)), k, -1))
-    return position, velocity, angle, contact, np.zeros((frames, objects), bool), events
+    return position, velocity, angle, contact, np.zeros((frames, objects), bool), _throws(scene)
+
+
+def _throws(scene: Scene) -> list[tuple[float, str, int, int]]:
+    """Under gravity, what is let go or thrown at the first instant."""
+    if scene.gravity == (0.0, 0.0):
+        return []
+    return [(0.0, throw_verb(x, y), k, -1) for k, (x, y) in enumerate(scene.velocity.tolist())]
 
 
 def throw_verb(x: float, y: float) -> str:
@@ -79,7 +81,7 @@ def _with_contacts(scene: Scene):
     frames, objects = scene.frames, len(made)
     contact = np.zeros((frames, objects, objects), bool)
     wall_contact = np.zeros((frames, objects), bool)
-    events: list[tuple[float, str, int, int]] = []
+    events = _throws(scene)
     clock = {"frame": 0, "seconds": 0.0}
 
     def touched(arbiter, _space, _data):

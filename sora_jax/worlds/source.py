@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import get_args
+from typing import cast, get_args
 
 import numpy as np
 
@@ -12,9 +12,10 @@ from sora_jax.types import SIZE_DTYPE, Clip
 from sora_jax.worlds import captions as captions_lib
 from sora_jax.worlds import facts as facts_lib
 from sora_jax.worlds import families as families_lib
+from sora_jax.worlds import placing
 from sora_jax.worlds import simulate as simulate_lib
-from sora_jax.worlds.families import Heldout
-from sora_jax.worlds.scene import Scene
+from sora_jax.worlds.placing import Heldout
+from sora_jax.worlds.scene import Family, Scene
 
 TEXT_BOUND = 256  # text tokens no caption of the world exceeds
 SIDES = tuple(range(48, 129, 16))
@@ -31,7 +32,7 @@ WEIGHTS: Mapping[str, float] = {
 
 
 def all_sizes() -> dict[tuple[int, int], float]:
-    """Every (height, width) of the world, sides 48 to 128 in steps of 16 and aspect 1:2 to 2:1, equally often."""
+    """Every (height, width) with sides 48 to 128 in steps of 16 and aspect 1:2 to 2:1, equally often."""
     return {(h, w): 1.0 for h in SIDES for w in SIDES if max(h, w) <= 2 * min(h, w)}
 
 
@@ -44,8 +45,8 @@ class WorldSource:
       families: family -> share, among clips of several frames; keys of `families.FAMILIES`.
       frames: number of frames -> share.
       sizes: (height, width) -> share; None = `all_sizes()`.
-      heldout: "exclude" never shows a held-out combination (`scene.held_out`), "only" always shows at least one,
-        "any" does not care.
+      heldout: "exclude" never shows a held-out combination (`scene.held_out`), "only" always shows at least
+        one, "any" does not care.
     """
 
     def __init__(
@@ -64,8 +65,9 @@ class WorldSource:
             raise ValueError(f"families {sorted(unknown)} are not among {sorted(families_lib.FAMILIES)}")
         if heldout not in get_args(Heldout):
             raise ValueError(f"heldout {heldout!r} is not one of {get_args(Heldout)}")
-        self._seed, self._length, self._heldout = seed, length, heldout
-        self._families = {k: v for k, v in families.items() if v > 0}
+        self._seed, self._length = seed, length
+        self._heldout: Heldout = heldout  # pyright: ignore[reportAttributeAccessIssue]
+        self._families = {cast(Family, name): share for name, share in families.items() if share > 0}
         self._table = self._draw_sizes(
             dict(FRAMES if frames is None else frames), dict(all_sizes() if sizes is None else sizes)
         )
@@ -92,7 +94,7 @@ class WorldSource:
             raise IndexError(f"clip {index} of a world of {self._length}")
         stream = rng_lib.host(self._seed, "worlds", "scene", int(index))
         frames, height, width = (int(self._table[index][name]) for name in ("frames", "height", "width"))
-        draw = families_lib.Draw(
+        draw = placing.Draw(
             rng=stream,
             frames=frames,
             height=height,
@@ -100,10 +102,9 @@ class WorldSource:
             fps=FPS[int(stream.random() * len(FPS))],
             heldout=self._heldout,
         )
-        family = (
-            "arrangement" if frames == 1 else draw.pick(tuple(self._families), tuple(self._families.values()))
-        )
-        return families_lib.FAMILIES[family](draw)
+        if frames == 1:
+            return families_lib.sample(draw, "arrangement")
+        return families_lib.sample(draw, draw.pick(tuple(self._families), tuple(self._families.values())))
 
     def __getitem__(self, index: int) -> Clip:
         scene = self.scene(index)

@@ -1,10 +1,12 @@
 """A small but real training: a two-layer linen MLP on a regression batch that is a function of (seed, step).
 
-As a script it trains in a process of its own: `python toy.py <workdir> <total_steps> [name=value ...]`.
+As a script it trains in a process of its own: `python toy_training.py <workdir> <total_steps> [name=value
+...]`.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from sora_jax import rng
 from sora_jax.training import checkpoint, log, loop, optimizer, state, step
 
 SEED = 7
+CONFIG = {"seed": SEED, "optimizer": {"learning_rate": 1e-2}}
 
 
 class Mlp(nn.Module):
@@ -45,16 +48,18 @@ def batches(start: int) -> Iterator[dict[str, np.ndarray]]:
 def loss_fn(params: Any, frozen: Any, batch: Any, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Mean square error of noisy inputs, so that the key matters; `frozen` is {"scale": 1.0}."""
     noise = 0.1 * jax.random.normal(key, batch["x"].shape)
-    error = Mlp().apply({"params": params}, batch["x"] + noise) * frozen["scale"] - batch["y"]
+    layers = {name: params[name] for name in ("block_in", "head")}
+    error = Mlp().apply({"params": layers}, batch["x"] + noise) * frozen["scale"] - batch["y"]
     return jnp.mean(error**2), {"largest_error": jnp.max(jnp.abs(error))}
 
 
 FROZEN = {"scale": np.float32(1.0)}
 
 
-def init_params(key: jax.Array) -> Any:
-    """Parameters of `Mlp`."""
-    return Mlp().init(key, jnp.zeros((1, 8)))["params"]
+def init_params(key: jax.Array, *, ballast: int = 0) -> Any:
+    """Parameters of `Mlp`, and `ballast` million numbers that make a save take its time."""
+    params = dict(Mlp().init(key, jnp.zeros((1, 8)))["params"])
+    return {**params, "ballast": jax.random.normal(key, (ballast, 10**6))} if ballast else params
 
 
 def make_optimizer(total_steps: int) -> Any:
@@ -69,17 +74,20 @@ def train(
     total_steps: int,
     *,
     step_fn: Any = None,
-    config: dict[str, Any] | None = None,
+    best_metric: str | None = None,
+    ballast: int = 0,
     **options: Any,
 ) -> loop.Outcome:
     """Trains in `workdir`, from its latest checkpoint where there is one. The schedule is of 100 steps."""
     transform = make_optimizer(100)
-    config = {"seed": SEED, "optimizer": {"learning_rate": 1e-2}} if config is None else config
-    with checkpoint.Checkpointer(workdir / "checkpoints", config=config, keep=2) as checkpointer:
+    init = functools.partial(init_params, ballast=ballast)
+    with checkpoint.Checkpointer(
+        workdir / "checkpoints", config=CONFIG, keep=2, best_metric=best_metric
+    ) as checkpointer:
         if checkpointer.latest_step is None:
-            current = state.init_state(init_params, transform, key=rng.key(SEED, "init"))
+            current = state.init_state(init, transform, key=rng.key(SEED, "init"))
         else:
-            current = checkpointer.restore(state.abstract_state(init_params, transform))
+            current = checkpointer.restore(state.abstract_state(init, transform))
         start = int(current.step)
         with log.Log(workdir, start_step=start, total_steps=total_steps, tensorboard=False) as logger:
             return loop.train(
@@ -97,5 +105,7 @@ def train(
 
 if __name__ == "__main__":
     settings = dict(argument.split("=") for argument in sys.argv[3:])
-    outcome = train(Path(sys.argv[1]), int(sys.argv[2]), **{k: float(v) for k, v in settings.items()})
+    outcome = train(
+        Path(sys.argv[1]), int(sys.argv[2]), **{name: int(value) for name, value in settings.items()}
+    )
     sys.exit(outcome.exit_code)

@@ -1,0 +1,106 @@
+"""The diffusion transformer on latents of the simulated world.
+
+    python -m sora_jax.train --config configs/dit.py:cpu --workdir run/transformer \\
+        --config.autoencoder=run/frozen --config.data.latents=run/latents
+
+| variant | size | hardware | time | expected |
+|---|---|---|---|---|
+| smoke | tiny | 2 cores | 1 minute | nothing: it shows that the road is open |
+| cpu | ti | 2 cores | hours, in pieces | see sora_jax/pretrained/*/card.md |
+| gpu | s | one H200 | 18 minutes | not run yet |
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(variant: str = "cpu") -> ConfigDict:
+    """The table of `variant`: smoke, cpu or gpu."""
+    config = ConfigDict(
+        {
+            "kind": "transformer",
+            "seed": 0,
+            "autoencoder": "",  # folder that sora_jax.export wrote
+            "patch": (1, 2, 2),
+            "prediction": "velocity",
+            "model": {
+                "size": "ti",
+                "text": "bytes_ti",
+                "levels": 24,
+                "scan": False,
+                "remat": "none",
+                "dtype": "float32",
+            },
+            "data": {
+                "latents": "",  # folder that sora_jax.make_latents wrote
+                "rows": 4,
+                "row_tokens": 240,
+                "row_text": 384,
+                "max_segments": 12,
+                "caption_mix": {"short": 0.7, "descriptive": 0.3},  # of those that the store has
+                # Images first: they teach colours and shapes for a fifth of the tokens of a clip.
+                "stages": ((3000, ((1, 0.9), (33, 0.1))), (None, ((1, 0.3), (33, 0.7)))),
+                "workers": 0,
+                "prefetch": 8,
+            },
+            "objective": {
+                "target": "velocity",
+                "density": "logit_normal",
+                "logit_mean": 0.3,
+                "logit_std": 1.0,
+                "caption_dropout": 0.1,
+                "known": {
+                    "none": 0.82,
+                    "first_frame": 0.08,
+                    "last_frame": 0.02,
+                    "prefix": 0.03,
+                    "suffix": 0.02,
+                    "both_ends": 0.02,
+                    "random_frames": 0.01,
+                },
+                "forcing": 0.05,
+            },
+            "optimizer": {
+                "name": "muon",
+                "learning_rate": 1e-2,
+                "adam_learning_rate": 1.5e-3,
+                "warmup_steps": 200,
+                "cooldown_steps": 3000,
+                "weight_decay": 0.0,
+                "clip_norm": 1.0,
+            },
+            "mesh": {"data": -1, "fsdp": 1, "tensor": 1, "context": 1},  # -1: all devices that are left
+            "train": {
+                "total_steps": 12_000,
+                "ema_decay": 0.9995,
+                "log_every": 50,
+                "evaluate_every": 1000,
+                "checkpoint_every": 1000,
+                "checkpoint_minutes": 5.0,
+                "keep": 2,
+            },
+            "evaluation": {
+                "batches": 12,
+                "prompts": ("a large red circle moving right", "two blue squares moving left"),
+                "size": (17, 64, 64),
+                "fps": 8.0,
+                "steps": 16,
+            },
+        }
+    )
+    match variant:
+        case "smoke":
+            config.model.update(size="test", text="bytes_test", scan=True)
+            config.data.stages = ((None, None),)
+            config.train.update(total_steps=8, log_every=2, evaluate_every=4)
+            config.optimizer.update(warmup_steps=2, cooldown_steps=2)
+            config.evaluation.update(batches=1, steps=2)
+        case "cpu":
+            pass
+        case "gpu":
+            config.model.update(size="s", text="bytes_s", dtype="bfloat16", levels=64, scan=True)
+            config.data.update(rows=32, row_tokens=1152, row_text=1024, max_segments=48, workers=8)
+            config.data.stages = ((2000, ((1, 0.9), (33, 0.1))), (None, ((1, 0.2), (33, 0.8))))
+            config.train.update(total_steps=20_000, ema_decay=0.999)
+        case _:
+            raise ValueError(f"no variant {variant!r} of configs/dit.py: use smoke, cpu or gpu")
+    return config

@@ -1,0 +1,62 @@
+"""The held-out denoising loss and sample strips, watched during a transformer's training."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from sora_jax import rng
+from sora_jax.diffusion import objective
+from sora_jax.evaluation import report
+from sora_jax.sampling.generate import Generator, Request, Settings, generate
+from sora_jax.types import PackedBatch, Params, TrainState
+
+Apply = Callable[[Params, Array, Array, PackedBatch], Array]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DenoisingEvaluator:
+    """Yields the velocity's loss of the EMA weights on fixed clips, with fixed noise and evenly spread levels.
+
+    Attributes:
+      apply: (params, xt, t, batch) -> velocity.
+      batches: packed held-out clips, all of one shape.
+    """
+
+    apply: Apply
+    batches: Sequence[PackedBatch]
+
+    def run(self, state: TrainState) -> Iterator[tuple[str, float]]:
+        """`heldout_loss`: token mean over uniform t; and `heldout_loss_t/k` over the k-th fifth of t."""
+        key = rng.key(0, "held-out loss")
+        rows = [_evaluate(state.ema, batch, key, apply=self.apply) for batch in self.batches]
+        for name in ["", *(f"_t/{k}" for k in range(objective.BINS))]:
+            weight = np.array([float(row[f"tokens{name}"]) for row in rows])
+            value = np.array([float(row[f"loss{name}"]) for row in rows])
+            yield f"heldout_loss{name}", float((weight * value).sum() / max(weight.sum(), 1.0))
+
+
+@functools.partial(jax.jit, static_argnames="apply")
+def _evaluate(params: Params, batch: PackedBatch, key: Array, *, apply: Apply) -> dict[str, Array]:
+    loss, metrics = objective.evaluation_loss(key, functools.partial(apply, params), batch)
+    return {**metrics, "loss": loss}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SampleEvaluator:
+    """Yields a contact sheet of a few prompts, sampled with the EMA weights."""
+
+    generator: Generator
+    requests: Sequence[Request]
+    settings: Settings
+
+    def run(self, state: TrainState) -> Iterator[tuple[str, np.ndarray]]:
+        """`samples`: an image, a strip of frames per prompt."""
+        generator = dataclasses.replace(self.generator, params=state.ema)
+        videos = generate(generator, self.requests, settings=self.settings, rows=len(self.requests))
+        yield "samples", report.contact_sheet(videos, [r.prompt for r in self.requests])

@@ -1,0 +1,53 @@
+"""Turns finished training runs into the folders that are sampled and shipped.
+
+python -m sora_jax.export autoencoder --workdir run/autoencoder --out run/frozen
+python -m sora_jax.export model --workdir run/transformer --autoencoder run/frozen --out run/model
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from sora_jax import build, command, folder
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Entry point; returns the exit code."""
+    parser = command.parser(
+        "Export a trained autoencoder, or a trained model with it, as a folder of bfloat16 weights.",
+        example="python -m sora_jax.export autoencoder --workdir run/autoencoder --out run/frozen",
+    )
+    parser.add_argument("what", choices=("autoencoder", "model"))
+    parser.add_argument("--workdir", type=Path, required=True, help="of the training run")
+    parser.add_argument("--autoencoder", type=Path, help="its exported folder (for what = model)")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    meta, params = folder.trained(options.workdir)
+    config = ConfigDict(meta["config"])
+    if config.kind != {"autoencoder": "autoencoder", "model": "transformer"}[options.what]:
+        raise command.UsageError(
+            f"{options.workdir} trained a {config.kind}, not what {options.what} exports"
+        )
+    match options.what:
+        case "autoencoder":
+            frozen = build.freeze_autoencoder(config, params)
+            model = {"autoencoder": {**config.model.to_dict(), "dtype": "float32"}}
+            statistics = {name: x.tolist() for name, x in frozen.statistics._asdict().items()}
+            model |= {"fingerprint": frozen.fingerprint, "statistics": statistics, "commit": meta["commit"]}
+            folder.write(options.out, model, autoencoder=frozen.params)
+        case _:
+            if options.autoencoder is None:
+                raise command.UsageError("a model is exported with its autoencoder: give --autoencoder")
+            model, autoencoder, _ = folder.read(options.autoencoder)
+            model |= {"transformer": config.model.to_dict(), "patch": list(config.patch)}
+            model |= {"prediction": config.prediction, "transformer_commit": meta["commit"]}
+            folder.write(options.out, model, autoencoder=autoencoder, transformer=params)
+    print(f"wrote {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    command.run(main)

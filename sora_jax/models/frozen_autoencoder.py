@@ -1,0 +1,115 @@
+"""A trained autoencoder as others use it: pixels in and out, latents normalised, identified by its fingerprint."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from sora_jax.models import autoencoder_latents as latents_lib
+from sora_jax.models.autoencoder import Autoencoder, sample
+from sora_jax.models.autoencoder_latents import LatentStatistics
+from sora_jax.types import Clip, LatentClip, Params
+
+CHUNK = 16  # clips encoded at once
+
+
+def to_model(video: UInt8[Array, "*shape 3"]) -> Float[Array, "*shape 3"]:
+    """Pixels of 0..255 as float32 in [-1, 1]."""
+    return jnp.asarray(video, jnp.float32) / 127.5 - 1.0
+
+
+def to_pixels(video: Float[Array, "*shape 3"]) -> UInt8[Array, "*shape 3"]:
+    """The nearest uint8 pixels of values in [-1, 1]; what lies outside is clipped."""
+    return jnp.round(jnp.clip(video * 127.5 + 127.5, 0.0, 255.0)).astype(jnp.uint8)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FrozenAutoencoder:
+    """Attributes:
+    model, params: the module and its trained parameters.
+    statistics: of the latents over the clips it was trained on.
+    fingerprint: of all that decides what a latent means; a transformer refuses another one.
+    """
+
+    model: Autoencoder
+    params: Params
+    statistics: LatentStatistics
+    fingerprint: str
+
+    @property
+    def ratio(self) -> tuple[int, int, int]:
+        """Pixels per latent along (frames, height, width)."""
+        return self.model.ratio
+
+    def encode(self, video: UInt8[Array, "b f h w 3"]) -> Float[Array, "b lf lh lw lc"]:
+        """The normalised mean latents of clips of one size."""
+        return _encode(self.params, self.statistics, video, model=self.model)
+
+    def decode(self, latents: Float[Array, "b lf lh lw lc"]) -> UInt8[Array, "b f h w 3"]:
+        """The frames of normalised latents."""
+        return _decode(self.params, self.statistics, latents, model=self.model)
+
+    def encode_clips(self, clips: Sequence[Clip]) -> Iterator[LatentClip]:
+        """The latents of clips of any sizes, in their order; clips of one size are encoded together."""
+        done: dict[int, np.ndarray] = {}
+        by_shape: dict[tuple[int, ...], list[int]] = {}
+        for number, clip in enumerate(clips):
+            by_shape.setdefault(clip.video.shape, []).append(number)
+        for numbers in by_shape.values():
+            for start in range(0, len(numbers), CHUNK):
+                some = numbers[start : start + CHUNK]
+                padded = [*some, *[some[-1]] * (CHUNK - len(some))]  # one compilation per size
+                latents = np.asarray(self.encode(np.stack([clips[n].video for n in padded])))
+                done.update(zip(some, latents, strict=False))
+        for number, clip in enumerate(clips):
+            yield LatentClip(
+                latents=done.pop(number),
+                fps=clip.fps,
+                captions=clip.captions,
+                id=clip.id,
+                frames=len(clip.video),
+            )
+
+
+def freeze(
+    model: Autoencoder, params: Params, videos: Iterable[UInt8[np.ndarray, "b f h w 3"]], *, key: jax.Array
+) -> FrozenAutoencoder:
+    """The autoencoder with the statistics of its latents over `videos`.
+
+    The deviation is that of latents drawn from the encoder's Gaussians, not of their means: a channel that carries
+    little is mostly noise, and must not be blown up to the size of one that carries much.
+    """
+
+    @jax.jit
+    def draw(video: Array, key: jax.Array) -> Array:
+        return sample(key, model.apply({"params": params}, to_model(video), method="encode"))  # type: ignore[arg-type]
+
+    draws = (draw(video, jax.random.fold_in(key, k)) for k, video in enumerate(videos))
+    statistics = latents_lib.latent_statistics(draws)
+    return FrozenAutoencoder(
+        model=model, params=params, statistics=statistics, fingerprint=fingerprint(model, params, statistics)
+    )
+
+
+def fingerprint(model: Autoencoder, params: Params, statistics: LatentStatistics) -> str:
+    """`autoencoder_latents.fingerprint` over the fields that decide what the weights compute."""
+    fields = ("widths", "depths", "ratio", "channels", "expand")
+    return latents_lib.fingerprint(params, statistics, {name: getattr(model, name) for name in fields})
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _encode(params: Params, statistics: LatentStatistics, video: Array, *, model: Autoencoder) -> Array:
+    mean = model.apply({"params": params}, to_model(video), method="encode").mean  # type: ignore[union-attr]
+    return (mean - statistics.mean) / statistics.std
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _decode(params: Params, statistics: LatentStatistics, latents: Array, *, model: Autoencoder) -> Array:
+    latents = latents * statistics.std + statistics.mean
+    return to_pixels(model.apply({"params": params}, latents, method="decode"))  # type: ignore[arg-type]

@@ -1,0 +1,247 @@
+"""The diffusion transformer: packed noisy patches, a noise level per token and text, to velocities.
+
+Sources: DiT (Peebles & Xie 2023, arXiv 2212.09748); adaLN-single and cross-attention to text: PixArt-alpha
+(Chen et al. 2023, arXiv 2310.00426, Sec. 2.3); QK-norm: ViT-22B (arXiv 2302.05442); gated MLP: arXiv
+2002.05202.
+
+One block, with `m = shared(t) + offset` the six modulations of a token (shared: one MLP of the noise level
+for all layers; offset: learned per layer) and `norm` an RMS norm without weights:
+    x <- x + gate1 * attention(norm(x) (1 + scale1) + shift1)
+    x <- x + cross_attention(rms_norm(x), text)
+    x <- x + gate2 * mlp(norm(x) (1 + scale2) + shift2)
+
+Differs: the noise level is of a token, not of a sample; RMS norms instead of LayerNorm (one pass less);
+attention, text and noise level follow the segment, so that clips of any size share a row.
+
+Parameters are `{"tokenizer", "noise_level", "blocks", "text_encoder"}`; all arrays of `blocks` have a leading
+axis of layers whether or not `scan` is set. `functools.partial(model.apply, {"params": params})` is a
+`VelocityFn`. Where the text encoder is a frozen one, its parameters come from elsewhere:
+`{"params": {**params, "text_encoder": frozen}}`. Whoever calls the model many times with one text (a
+sampler) encodes it once: `batch = model.apply(variables, batch, method="encode_text")` puts embeddings
+`[b m e]` in the place of `batch.text`, and the model takes those as they are. A batch that carries embeddings
+from the start needs no encoder (`text_encoder=None`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from sora_jax.models.text import TextEncoder
+from sora_jax.models.tokenizer import Tokenizer
+from sora_jax.nn import rope
+from sora_jax.nn.attention import Attention, Implementation
+from sora_jax.nn.layers import (
+    Dense,
+    FeedForward,
+    RMSNorm,
+    fourier_features,
+    geometric,
+    modulate,
+    rms_normalize,
+)
+from sora_jax.types import PackedBatch
+
+Remat = Literal["none", "dots", "full"]
+Modulation = tuple[Float[Array, "b n d"], ...]
+Rotation = tuple[Float[Array, "b n h"], Float[Array, "b n h"]]
+
+# Keyword arguments of `Transformer`; hidden is about 8/3 of the width, in multiples that suit the hardware.
+SIZES: dict[str, dict[str, int]] = {
+    "test": {"width": 48, "depth": 2, "heads": 2, "hidden": 64},
+    "ti": {"width": 192, "depth": 6, "heads": 3, "hidden": 512},
+    "s": {"width": 384, "depth": 12, "heads": 6, "hidden": 1024},
+    "b": {"width": 768, "depth": 12, "heads": 12, "hidden": 2048},
+    "l": {"width": 1024, "depth": 24, "heads": 16, "hidden": 2816},
+    "xl": {"width": 1152, "depth": 28, "heads": 16, "hidden": 3072},
+    "2b": {"width": 2048, "depth": 32, "heads": 16, "hidden": 5504},
+    "7b": {"width": 3584, "depth": 38, "heads": 28, "hidden": 9600},
+}
+LEVEL_FEATURES = 256
+
+
+class Block(nn.Module):
+    """One layer; the fields are those of `Transformer`."""
+
+    heads: int
+    hidden: int
+    dtype: Any
+    attention: Implementation
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b n d"],
+        *,
+        modulation: Modulation,
+        segment: Int[Array, "b n"],
+        rotation: Rotation,
+        text: Float[Array, "b m f"],
+        text_segment: Int[Array, "b m"],
+    ) -> Float[Array, "b n d"]:
+        zeros = nn.initializers.zeros
+        offset = self.param("modulation", zeros, (len(modulation), x.shape[-1]), jnp.float32)
+        parts = [shared + offset[i, None, None, :] for i, shared in enumerate(modulation)]
+        shift1, scale1, gate1, shift2, scale2, gate2 = parts
+
+        h = modulate(rms_normalize(x), shift=shift1, scale=scale1).astype(self.dtype)
+        attention = Attention(self.heads, dtype=self.dtype, implementation=self.attention, name="attention")
+        x = x + (gate1 * attention(h, segment=segment, rotation=rotation)).astype(self.dtype)
+
+        h = RMSNorm(dtype=self.dtype, name="cross_norm")(x)
+        cross = Attention(
+            self.heads, dtype=self.dtype, out_init=zeros, implementation=self.attention, name="cross"
+        )
+        x = x + cross(h, text, segment=segment, memory_segment=text_segment)
+
+        h = modulate(rms_normalize(x), shift=shift2, scale=scale2).astype(self.dtype)
+        mlp = FeedForward(self.hidden, dtype=self.dtype, name="mlp")
+        return x + (gate2 * mlp(h)).astype(self.dtype)
+
+
+class NoiseLevel(nn.Module):
+    """Modulations of every token from its noise level, float32.
+
+    Few noise levels are distinct within a row (one per clip, or per frame of a clip, and 0 for what is
+    known), so the MLP runs on the distinct ones and a product with a one-hot matrix spreads them (its
+    gradient is a product too; that of a gather would be a scatter).
+    """
+
+    width: int
+    levels: int | None
+
+    @nn.compact
+    def __call__(self, t: Float[Array, "b n"], segment: Int[Array, "b n"]) -> tuple[Modulation, Modulation]:
+        """The blocks' six modulations and the last layer's two.
+
+        They are separate arrays, so that the layers' gradients add up without being joined first. A token's
+        are NaN if `t` is outside [0, 1] or its row has more than `levels` distinct noise levels.
+        """
+        t = jnp.where(segment == 0, 0.0, t.astype(jnp.float32))
+        distinct, spread = (t, None) if self.levels is None else distinct_levels(t, self.levels)
+        frequencies = geometric(1e-1, 1e3, LEVEL_FEATURES // 2)
+        embedding = Dense(self.width, use_bias=True, name="in")(fourier_features(distinct, frequencies))
+        embedding = Dense(self.width, use_bias=True, name="hidden")(jax.nn.silu(embedding))
+        out = Dense(8 * self.width, use_bias=True, kernel_init=nn.initializers.zeros, name="out")(
+            jax.nn.silu(embedding)
+        )
+        if spread is not None:
+            out = jnp.einsum("bnl,bld->bnd", spread, out, precision=jax.lax.Precision.HIGHEST)
+        out = jnp.where(((t >= 0) & (t <= 1))[:, :, None], out, jnp.nan)
+        parts = jnp.split(out, 8, axis=-1)
+        return tuple(parts[:6]), tuple(parts[6:])
+
+
+def distinct_levels(t: Float[Array, "b n"], levels: int) -> tuple[Float[Array, "b l"], Float[Array, "b n l"]]:
+    """The distinct values of every row, and the matrix that spreads them over its tokens.
+
+    The matrix has one 1 per token; a token whose value found no place among `levels` has NaN.
+    """
+    unused = 2.0  # no noise level
+    values = jax.vmap(lambda row: jnp.unique(row, size=levels, fill_value=unused))(t)
+    match = t[:, :, None] == values[:, None, :]
+    found = jnp.any(match, axis=-1, keepdims=True)
+    return values, jnp.where(found, match.astype(jnp.float32), jnp.nan)
+
+
+class Transformer(nn.Module):
+    """`(xt, t, batch) -> velocity`; see the module's docstring.
+
+    Attributes:
+      patch_width: numbers per patch, `p`.
+      width, depth, heads, hidden: `SIZES` has tried ones.
+      text_encoder: encodes `batch.text`; None if the batch carries embeddings.
+      levels: the most distinct noise levels a row may have (padding counts as 0), or None: any number, at the
+        cost of one evaluation per token. A row with more gives NaN, not a wrong velocity.
+      scan: one compiled layer in a loop (compiles faster) or all layers unrolled (on CPU, runs faster). The
+        parameters are the same.
+      remat: what the backward pass computes again: "none", "full" (all of a layer) or "dots" (all but
+        the products with weights).
+      attention: see `nn.attention.attend`.
+      dtype: of the computation; parameters, norms, softmax, modulations and the last layer are float32.
+    """
+
+    patch_width: int
+    width: int
+    depth: int
+    heads: int
+    hidden: int
+    text_encoder: TextEncoder | None = None
+    levels: int | None = None
+    scan: bool = True
+    remat: Remat = "none"
+    attention: Implementation = "xla"
+    dtype: Any = jnp.float32
+
+    def encode_text(self, batch: PackedBatch) -> PackedBatch:
+        """The batch with `text` as embeddings `[b m e]`; unchanged if it has them already."""
+        if jnp.issubdtype(batch.text.dtype, jnp.floating):
+            return batch
+        if self.text_encoder is None:
+            raise ValueError(
+                f"batch.text is tokens ({batch.text.dtype}), but the model has no text_encoder: give it one, "
+                "or put embeddings [b m e] in batch.text"
+            )
+        return batch._replace(text=self.text_encoder(batch.text, batch.text_segment))
+
+    @nn.compact
+    def __call__(
+        self, xt: Float[Array, "b n p"], t: Float[Array, "b n"], batch: PackedBatch
+    ) -> Float[Array, "b n p"]:
+        """The velocity of every token, float32; that of padding means nothing.
+
+        Args:
+          xt: noisy patches.
+          t: noise level of every token, 0 (data, known) to 1 (noise).
+          batch: positions, segments and text are read; `tokens`, the clean patches, are not.
+        """
+        batch = self.encode_text(batch)
+        tokenizer = Tokenizer(self.patch_width, self.width, dtype=self.dtype, name="tokenizer")
+        noise_level = NoiseLevel(self.width, levels=self.levels, name="noise_level")
+        modulation, (shift, scale) = noise_level(t, batch.segment)
+        x = tokenizer.embed(xt, batch.position)
+        context = {
+            "modulation": modulation,
+            "segment": batch.segment,
+            "rotation": rope.rotations(batch.position, head_dim=self.width // self.heads),
+            "text": batch.text.astype(self.dtype),
+            "text_segment": batch.text_segment,
+        }
+        x = self._layers(x, context)
+        return tokenizer.unembed(x, shift=shift, scale=scale)
+
+    def _layers(self, x: Float[Array, "b n d"], context: dict[str, Any]) -> Float[Array, "b n d"]:
+        """All blocks, with parameters stacked along a leading axis."""
+        block = Block(self.heads, self.hidden, self.dtype, self.attention, parent=None)
+
+        def init(key: jax.Array) -> Any:
+            keys = jax.random.split(key, self.depth)
+            return jax.vmap(lambda k: block.init(k, x, **context)["params"])(keys)
+
+        params = self.param("blocks", init)
+        layer = _rematerialized(
+            lambda x, params, context: block.apply({"params": params}, x, **context), self.remat
+        )
+        if self.scan:
+            return jax.lax.scan(lambda x, params: (layer(x, params, context), None), x, params)[0]
+        # `split` rather than indexing: its gradient is one concatenation, not `depth` padded sums.
+        leaves, structure = jax.tree.flatten(params)
+        for arrays in zip(*(jax.lax.split(a, (1,) * self.depth) for a in leaves), strict=True):
+            x = layer(x, structure.unflatten([a[0] for a in arrays]), context)
+        return x
+
+
+def _rematerialized(layer: Any, remat: Remat) -> Any:
+    match remat:
+        case "none":
+            return layer
+        case "full":
+            return jax.checkpoint(layer)
+        case "dots":
+            return jax.checkpoint(layer, policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable)
+        case _:
+            raise ValueError(f"remat {remat!r} is not one of none, dots, full")

@@ -1,0 +1,154 @@
+"""Attention over packed rows: a query sees the keys of its own segment and nothing else.
+
+`out = softmax(scale q k^T + bias) v` over the keys of the query's segment. A query of padding (segment
+0), or one whose segment has no key, gets exactly 0, and so do all gradients through it. What other
+segments hold changes neither a result nor a gradient by a single bit: their weights are exactly 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from sora_jax.nn import rope
+from sora_jax.nn.layers import Dense, Initializer, RMSNorm, split_heads
+
+Implementation = Literal["xla"]
+
+_MASKED = -1e30  # a masked logit
+_FLOOR = -1e29  # of the subtracted maximum, so that a row without keys gives exp(_MASKED - _FLOOR) = 0
+
+
+def attend(
+    query: Float[Array, "b n k d"],
+    key: Float[Array, "b m k d"],
+    value: Float[Array, "b m k d"],
+    *,
+    query_segment: Int[Array, "b n"],
+    key_segment: Int[Array, "b m"],
+    scale: float,
+    bias: Float[Array, "k n m"] | None = None,
+    implementation: Implementation = "xla",
+) -> Float[Array, "b n k d"]:
+    """Multi-head attention within segments; softmax in float32, products in the dtype of `value`.
+
+    Args:
+      query_segment, key_segment: the segment of every query and key; 0 = padding.
+      scale: of the products of queries and keys.
+      bias: added to the scaled products, the same for every row.
+      implementation: "xla" = batched matrix products over (b, k, n, d) with a softmax between.
+    """
+    match implementation:
+        case "xla":
+            query, key, value = (jnp.swapaxes(x, 1, 2) for x in (query * scale, key, value))
+            key_segment = jnp.where(key_segment == 0, -1, key_segment)
+            out = _softmax_attention(query, key, value, bias, query_segment, key_segment)
+            return jnp.swapaxes(out, 1, 2)
+        case _:
+            raise ValueError(f"attention implementation {implementation!r} is not one of xla")
+
+
+@jax.custom_vjp
+def _softmax_attention(
+    query: Float[Array, "b k n d"],
+    key: Float[Array, "b k m d"],
+    value: Float[Array, "b k m d"],
+    bias: Float[Array, "k n m"] | None,
+    query_segment: Int[Array, "b n"],
+    key_segment: Int[Array, "b m"],
+) -> Float[Array, "b k n d"]:
+    """`softmax(q k^T + bias) v` where segments are equal.
+
+    With its own gradient, which keeps one array of n x m per head, reads it once, and never divides it: the
+    weights stay unnormalised, `w = exp(logits - max)`, and the sum divides the output instead.
+    """
+    return _forward(query, key, value, bias, query_segment, key_segment)[0]
+
+
+def _forward(query, key, value, bias, query_segment, key_segment):
+    logits = jnp.einsum("bknd,bkmd->bknm", query, key, preferred_element_type=jnp.float32)
+    if bias is not None:
+        logits = logits + bias[None].astype(jnp.float32)
+    same = query_segment[:, None, :, None] == key_segment[:, None, None, :]
+    logits = jnp.where(same, logits, _MASKED)
+    top = jnp.maximum(jnp.max(logits, axis=-1, keepdims=True), _FLOOR)
+    weight = jnp.exp(logits - top)
+    total = jnp.sum(weight, axis=-1, keepdims=True)
+    inverse = jnp.where(total == 0, 0.0, 1 / total)
+    weight = weight.astype(value.dtype)
+    out = jnp.einsum("bknm,bkmd->bknd", weight, value, preferred_element_type=jnp.float32)
+    out = (out * inverse).astype(value.dtype)
+    return out, (query, key, value, bias, weight, inverse, out)
+
+
+def _backward(residuals, gradient):
+    query, key, value, bias, weight, inverse, out = residuals
+    # With p = w / total: dp = g v^T, dlogits = p (dp - sum(g out)); the 1 / total goes to g at once.
+    gradient = gradient.astype(jnp.float32) * inverse
+    inner = jnp.sum(gradient * out.astype(jnp.float32), axis=-1, keepdims=True)
+    gradient = gradient.astype(value.dtype)
+    d_value = jnp.einsum("bknm,bknd->bkmd", weight, gradient)
+    d_weight = jnp.einsum("bknd,bkmd->bknm", gradient, value, preferred_element_type=jnp.float32)
+    d_logits = weight.astype(jnp.float32) * (d_weight - inner)
+    d_bias = None if bias is None else jnp.sum(d_logits, axis=0).astype(bias.dtype)
+    d_logits = d_logits.astype(query.dtype)
+    d_query = jnp.einsum("bknm,bkmd->bknd", d_logits, key)
+    d_key = jnp.einsum("bknm,bknd->bkmd", d_logits, query)
+    return d_query, d_key, d_value, d_bias, None, None
+
+
+_softmax_attention.defvjp(_forward, _backward)
+
+
+class Attention(nn.Module):
+    """Self- or cross-attention with QK-norm (Dehghani et al. 2023, arXiv 2302.05442) and optional rotation.
+
+    Attributes:
+      heads: number of heads; the width must divide by it.
+      out_init: initialiser of the output projection.
+    """
+
+    heads: int
+    dtype: Any = jnp.float32
+    out_init: Initializer = nn.initializers.lecun_normal()
+    implementation: Implementation = "xla"
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b n d"],
+        memory: Float[Array, "b m e"] | None = None,
+        *,
+        segment: Int[Array, "b n"],
+        memory_segment: Int[Array, "b m"] | None = None,
+        rotation: tuple[Float[Array, "b n h"], Float[Array, "b n h"]] | None = None,
+    ) -> Float[Array, "b n d"]:
+        """Attends from `x` to `memory` (default: `x`); `rotation` is `rope.rotations`, of self-attention."""
+        width = x.shape[-1]
+        if width % self.heads:
+            raise ValueError(f"width {width} is not a multiple of heads {self.heads}")
+        memory = x if memory is None else memory
+        memory_segment = segment if memory_segment is None else memory_segment
+        query = split_heads(Dense(width, dtype=self.dtype, name="query")(x), self.heads)
+        key = split_heads(Dense(width, dtype=self.dtype, name="key")(memory), self.heads)
+        value = split_heads(Dense(width, dtype=self.dtype, name="value")(memory), self.heads)
+        query = RMSNorm(dtype=self.dtype, name="query_norm")(query)
+        key = RMSNorm(dtype=self.dtype, name="key_norm")(key)
+        if rotation is not None:
+            query, key = (rope.rotate(y, *rotation).astype(self.dtype) for y in (query, key))
+        out = attend(
+            query,
+            key,
+            value,
+            query_segment=segment,
+            key_segment=memory_segment,
+            scale=(width // self.heads) ** -0.5,
+            implementation=self.implementation,
+        )
+        return Dense(width, dtype=self.dtype, kernel_init=self.out_init, name="out")(
+            jnp.reshape(out, (*x.shape[:-1], width))
+        )

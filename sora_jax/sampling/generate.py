@@ -1,0 +1,199 @@
+"""Text to video: prompts become rows of noise of any size, rows become latents, latents become frames.
+
+The noise of a token is a function of (seed, its place in its own grid), so a request gives the same video alone
+and packed with others, whatever the batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from sora_jax import patches, rng, text_bytes
+from sora_jax.diffusion import conditioning, guidance, sampler
+from sora_jax.types import PackedBatch, Params
+
+TEXT_STEP = 32  # rows of text are padded to a multiple of this, so that few lengths are compiled
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """One video to make: `frames x height x width` pixels at `fps` frames per second."""
+
+    prompt: str
+    frames: int
+    height: int
+    width: int
+    fps: float
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to sample; see `diffusion.sampler` and `diffusion.guidance`.
+
+    Attributes:
+      steps: of the sampler.
+      guidance_scale: 1 = off.
+      guidance_interval: noise levels that are guided.
+      sampler: one of `sampler.SAMPLERS`.
+      shift: of the times; above 1 spends more steps near noise.
+      eta: of the stochastic sampler.
+    """
+
+    steps: int = 30
+    guidance_scale: float = 4.0
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    sampler: sampler.SamplerName = "euler"
+    shift: float = 1.0
+    eta: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Generator:
+    """A model that is ready to sample.
+
+    Attributes:
+      apply: (params, xt, t, batch) -> velocity.
+      params: of the transformer.
+      decode: latents `[b lf lh lw lc]`, normalised -> videos `[b f h w 3]` uint8.
+      ratio, patch, channels: of the latents.
+    """
+
+    apply: Callable[[Params, Array, Array, PackedBatch], Array]
+    params: Params
+    decode: Callable[[Float[Array, "b lf lh lw lc"]], UInt8[Array, "b f h w 3"]]
+    ratio: patches.Grid
+    patch: patches.Grid
+    channels: int
+
+
+def generate(
+    generator: Generator,
+    requests: Sequence[Request],
+    *,
+    settings: Settings,
+    rows: int = 4,
+    row_tokens: int | None = None,
+    progress: Callable[[int, int], Any] = lambda done, total: None,
+) -> list[UInt8[np.ndarray, "f h w 3"]]:
+    """The video of every request, in their order.
+
+    Args:
+      generator: the model.
+      requests: of any sizes; each must fit a row.
+      settings: of the sampler.
+      rows: rows sampled at once.
+      row_tokens: length of a row; None = that of the longest request.
+      progress: called with (requests done, requests in all) after every batch of rows.
+
+    Raises:
+      ValueError: a size that the autoencoder and the patch do not divide; see `patches.latent_grid`.
+    """
+    grids = [
+        patches.latent_grid(r.frames, r.height, r.width, ratio=generator.ratio, patch=generator.patch)
+        for r in requests
+    ]
+    longest = max(int(np.prod(grid)) for grid in grids)
+    plan = _plan(grids, row_tokens=max(row_tokens or 0, longest))
+    videos: dict[int, np.ndarray] = {}
+    for start in range(0, len(plan), rows):
+        group = plan[start : start + rows]
+        latents = sample_rows(
+            generator, requests, grids, group, settings=settings, pad_rows=min(rows, len(plan))
+        )
+        numbers = [number for row in group for number in row]
+        for number, video in _decoded(generator, numbers, latents):
+            videos[number] = video
+        progress(len(videos), len(requests))
+    return [videos[number] for number in range(len(requests))]
+
+
+def sample_rows(
+    generator: Generator,
+    requests: Sequence[Request],
+    grids: Sequence[patches.Grid],
+    plan: Sequence[Sequence[int]],
+    *,
+    settings: Settings,
+    pad_rows: int = 1,
+) -> list[Float[np.ndarray, "lf lh lw lc"]]:
+    """The normalised latents of the requests that `plan` names, row by row."""
+    rows = [[_segment(generator, requests[k], grids[k]) for k in row] for row in plan]
+    longest = max(sum(len(s.tokens) for s in row) for row in rows)
+    text = max(sum(len(s.text) for s in row) for row in rows)
+    batch = patches.pack_rows(
+        [*rows, *[rows[-1]] * (pad_rows - len(rows))],
+        row_tokens=longest,
+        row_text=-(-text // TEXT_STEP) * TEXT_STEP,
+        max_segments=max(len(row) for row in rows),
+    )
+    tokens = _sample(generator.params, batch, apply=generator.apply, settings=settings)
+    clips = patches.unpack_rows(
+        np.asarray(tokens)[: len(rows)], batch.segment[: len(rows)], grids=batch.grid, patch=generator.patch
+    )
+    return clips
+
+
+@functools.partial(jax.jit, static_argnames=("apply", "settings"))
+def _sample(params: Params, batch: PackedBatch, *, apply: Callable[..., Array], settings: Settings) -> Array:
+    key = rng.key(0, "sample")
+    velocity_fn = guidance.guided(
+        functools.partial(apply, params),
+        guidance_scale=settings.guidance_scale,
+        interval=settings.guidance_interval,
+    )
+    return sampler.sample(
+        jax.random.fold_in(key, 1),
+        velocity_fn,
+        conditioning.token_noise(jax.random.fold_in(key, 0), batch),
+        sampler.schedule(settings.steps, shift=settings.shift),
+        batch,
+        sampler=settings.sampler,
+        eta=settings.eta,
+    )
+
+
+def _segment(generator: Generator, request: Request, grid: patches.Grid) -> patches.Segment:
+    width = int(np.prod(generator.patch)) * generator.channels
+    return patches.Segment(
+        tokens=np.zeros((int(np.prod(grid)), width), np.float32),
+        grid=grid,
+        position=patches.positions(grid, ratio=generator.ratio, patch=generator.patch, fps=request.fps),
+        clip=request.seed,
+        text=text_bytes.encode(request.prompt),
+    )
+
+
+def _plan(grids: Sequence[patches.Grid], *, row_tokens: int) -> list[list[int]]:
+    """Rows of request numbers, first fit in order of falling length."""
+    tokens = [int(np.prod(grid)) for grid in grids]
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for number in sorted(range(len(grids)), key=lambda k: -tokens[k]):
+        fits = next((r for r, left in enumerate(room) if left >= tokens[number]), None)
+        if fits is None:
+            rows.append([])
+            room.append(row_tokens)
+            fits = len(rows) - 1
+        rows[fits].append(number)
+        room[fits] -= tokens[number]
+    return rows
+
+
+def _decoded(
+    generator: Generator, numbers: Sequence[int], latents: Sequence[np.ndarray]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(number, video) of every clip; clips of one shape are decoded together."""
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for place, clip in enumerate(latents):
+        by_shape.setdefault(clip.shape, []).append(place)
+    for places in by_shape.values():
+        for place in places:
+            yield numbers[place], np.asarray(generator.decode(latents[place][None]))[0]

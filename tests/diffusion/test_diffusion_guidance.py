@@ -1,0 +1,92 @@
+"""Guidance: the formula, where it applies, and how many evaluations it makes."""
+
+import gaussian
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sora_jax.diffusion import guidance
+
+
+def words(batch):
+    """How many caption tokens, the end included, each token's segment has."""
+    same = (batch.segment[:, :, None] == batch.text_segment[:, None, :]) & (batch.segment[:, :, None] > 0)
+    return jnp.sum(same, axis=-1).astype(jnp.float32)
+
+
+def told(xt, t, batch):
+    """A velocity that depends on the caption's length, and so differs without the caption."""
+    return xt * t[..., None] + words(batch)[..., None]
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rows = [gaussian.segment(1, grid=(2, 1, 2), text=5), gaussian.segment(2, grid=(1, 1, 2), text=3)]
+    batch = gaussian.pack(rows, tokens=8)
+    return batch._replace(known=jnp.asarray([[True, True, *[False] * 6]]))
+
+
+LEVEL = jnp.asarray([[0.0, 0.0, 0.5, 0.5, 0.9, 0.9, 0.0, 0.0]])
+
+
+def evaluations(batch, level, **options):
+    """The guided velocity, and how often the plain one ran (not: was traced)."""
+    calls = []
+
+    def counted(xt, t, seen):
+        jax.debug.callback(lambda: calls.append(1))
+        return told(xt, t, seen)
+
+    velocity = jax.jit(guidance.guided(counted, **options))(batch.tokens, level, batch)
+    jax.effects_barrier()
+    return velocity, len(calls)
+
+
+def test_the_two_opinions_are_extrapolated(batch):
+    velocity, calls = evaluations(batch, LEVEL, guidance_scale=3.0)
+    length = np.asarray([[5, 5, 5, 5, 3, 3, 0, 0]])
+    weight = np.asarray([[1, 1, 3, 3, 3, 3, 1, 1]])  # known tokens and padding are left alone
+    want = (
+        batch.tokens * LEVEL[..., None] + (np.minimum(length, 1) * (1 - weight) + weight * length)[..., None]
+    )
+    np.testing.assert_allclose(velocity, want, rtol=1e-6)
+    assert calls == 2
+
+
+def test_a_guidance_scale_of_one_is_off_and_makes_one_evaluation(batch):
+    assert guidance.guided(told, guidance_scale=1) is told
+    velocity, calls = evaluations(batch, LEVEL, guidance_scale=1.0)
+    np.testing.assert_array_equal(velocity, told(batch.tokens, LEVEL, batch))
+    assert calls == 1
+
+
+def test_a_guidance_scale_of_zero_is_unconditional(batch):
+    velocity, _ = evaluations(batch, LEVEL, guidance_scale=0.0)
+    free = np.s_[:, 2:6]
+    np.testing.assert_allclose(velocity[free], (batch.tokens * LEVEL[..., None] + 1)[free], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("interval", "inside", "calls"),
+    [
+        ((0.6, 1.0), [4, 5], 2),
+        ((0.5, 0.9), [2, 3, 4, 5], 2),
+        ((0.0, 0.5), [2, 3], 2),
+        ((0.6, 0.8), [], 1),
+        ((0.0, 0.4), [], 1),  # known tokens and padding, at level 0, do not count
+    ],
+)
+def test_outside_the_interval_tokens_are_unguided_and_unevaluated(batch, interval, inside, calls):
+    velocity, counted = evaluations(batch, LEVEL, guidance_scale=3.0, interval=interval)
+    whole, _ = evaluations(batch, LEVEL, guidance_scale=3.0)
+    plain = told(batch.tokens, LEVEL, batch)
+    guided = np.isin(np.arange(8), inside)[None, :, None]
+    np.testing.assert_allclose(velocity, np.where(guided, whole, plain), rtol=1e-6)
+    assert counted == calls
+
+
+@pytest.mark.parametrize("interval", [(0.5, 0.2), (-0.1, 1.0), (0.0, 1.1)])
+def test_an_interval_that_is_none_is_an_error(interval):
+    with pytest.raises(ValueError, match="guidance interval"):
+        guidance.guided(told, guidance_scale=2, interval=interval)
