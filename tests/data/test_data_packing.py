@@ -1,4 +1,4 @@
-"""The plan of rows: nothing lost, nothing twice, no room exceeded, little wasted, the same for the same seed."""
+"""The plan of rows: nothing lost or twice, no room exceeded, little wasted, a function of the seed."""
 
 import time
 
@@ -38,7 +38,7 @@ def test_tokens_are_latent_patches():
 
 def test_tokens_of_an_impossible_size_name_the_mend():
     sizes = np.array([(9, 90, 96, 5)], types.SIZE_DTYPE)
-    with pytest.raises(ValueError, match="height 90 .* use 80 or 96"):
+    with pytest.raises(ValueError, match=r"height 90 .* use 80 or 96"):
         packing.clip_tokens(sizes, ratio=RATIO, patch=PATCH)
 
 
