@@ -143,5 +143,6 @@ def parameters_of(tensors: Mapping[str, np.ndarray], encoder: TextEncoder) -> Pa
             "mlp": {**up, "down": kernel(f"{mlp}.DenseReluDense.wo", hidden, e)},
         }
     if missing or wrong:
-        raise ValueError(f"weights do not fit config.json: missing {missing or 'none'}; {'; '.join(wrong)}")
+        wrong = [f"missing {', '.join(sorted(missing))}"] * bool(missing) + wrong
+        raise ValueError(f"the weights do not fit config.json: {'; '.join(wrong)}")
     return params

@@ -53,7 +53,7 @@ def test_a_folder_that_does_not_fit_is_named(tmp_path):
     for change, message in (
         ({"model_type": "bert"}, "model_type 'bert'"),
         ({"feed_forward_proj": "gelu"}, "feed_forward_proj 'gelu'"),
-        ({"num_layers": 3}, r"missing \['encoder.block.2.layer.0"),
+        ({"num_layers": 3}, r"missing encoder\.block\.2\.layer\.0\.SelfAttention\.k\.weight, "),
         ({"d_ff": 30}, r"DenseReluDense.wi.weight is \(28, 20\), not \(30, 20\)"),
     ):
         (folder / "config.json").write_text(json.dumps({**config, **change}))

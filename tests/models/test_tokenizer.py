@@ -23,7 +23,7 @@ def test_the_same_patch_elsewhere_is_another_token():
 def test_begins_at_zero_and_reads_position():
     tokenizer = Tokenizer(patch_width=5, width=7)
     x, position = jnp.ones((2, 3, 5)), jnp.arange(18.0).reshape(2, 3, 3) / 7
-    variables = tokenizer.init(jax.random.key(0), x, position)
+    variables = jax.jit(tokenizer.init)(jax.random.key(0), x, position)
     np.testing.assert_array_equal(tokenizer.apply(variables, x, position), np.zeros((2, 3, 5)))
     tokens = tokenizer.apply(variables, x, position, method="embed")
     assert np.min(np.abs(np.diff(tokens, axis=1)).max(-1)) > 0.1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import jax
+import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -229,6 +230,6 @@ def products(jaxpr) -> int:
             contracted = equation.params["dimension_numbers"][0][0]
             inner = np.prod([equation.invars[0].aval.shape[i] for i in contracted])
             total += int(2 * inner * np.prod(equation.outvars[0].aval.shape))
-        for inner in jax.core.jaxprs_in_params(equation.params):
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
             total += products(inner)
     return total
