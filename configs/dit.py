@@ -38,7 +38,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 "max_segments": 12,
                 "caption_mix": {"short": 0.7, "descriptive": 0.3},  # of those that the store has
                 # Images first: they teach colours and shapes for a fifth of the tokens of a clip.
-                "stages": ((3000, ((1, 0.9), (33, 0.1))), (None, ((1, 0.3), (33, 0.7)))),
+                "stages": ((1200, ((1, 0.9), (33, 0.1))), (None, ((1, 0.25), (33, 0.75)))),
                 "workers": 0,
                 "prefetch": 8,
             },
@@ -71,7 +71,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             "mesh": {"data": -1, "fsdp": 1, "tensor": 1, "context": 1},  # -1: all devices that are left
             "train": {
                 "total_steps": 12_000,
-                "ema_decay": 0.9995,
+                "ema_decay": 0.999,
                 "log_every": 50,
                 "evaluate_every": 1000,
                 "checkpoint_every": 1000,

@@ -31,7 +31,7 @@ from sora_jax.models import autoencoder_loss, frozen_autoencoder, text
 from sora_jax.models import transformer as transformer_lib
 from sora_jax.models.autoencoder_latents import LatentStatistics
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder, to_model
-from sora_jax.sampling.generate import Generator, Request, Settings
+from sora_jax.sampling.generate import Generator, Request, Settings, generate
 from sora_jax.training import optimizer as optimizer_lib
 from sora_jax.training.loop import Evaluator
 from sora_jax.training.step import LossFn
@@ -299,6 +299,11 @@ def _train_transformer(config: ConfigDict) -> Training:
         patch=patch,
         channels=frozen.model.channels,
     )
+
+    def draw(params: Params) -> list[np.ndarray]:
+        ready = dataclasses.replace(generator, params=params)
+        return generate(ready, requests, settings=Settings(steps=evaluation.steps), rows=len(requests))
+
     return Training(
         init_params=init_params,
         loss_fn=loss_fn,
@@ -307,9 +312,7 @@ def _train_transformer(config: ConfigDict) -> Training:
         batches=batches,
         evaluators=[
             DenoisingEvaluator(apply=apply, batches=fixed),
-            SampleEvaluator(
-                generator=generator, requests=requests, settings=Settings(steps=evaluation.steps)
-            ),
+            SampleEvaluator(draw=draw, prompts=evaluation.prompts),
         ],
         manifest_hash=stores["train"].manifest_hash,
     )

@@ -12,6 +12,8 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from sora_jax import build, command, folder
+from sora_jax.training import checkpoint
+from sora_jax.types import Params
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--autoencoder", type=Path, help="its exported folder (for what = model)")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
-    meta, params = folder.trained(options.workdir)
+    meta, params = _trained(options.workdir)
     config = ConfigDict(meta["config"])
     if config.kind != {"autoencoder": "autoencoder", "model": "transformer"}[options.what]:
         raise command.UsageError(
@@ -47,6 +49,14 @@ def main(arguments: Sequence[str]) -> int:
             folder.write(options.out, model, autoencoder=autoencoder, transformer=params)
     print(f"wrote {options.out}")
     return 0
+
+
+def _trained(workdir: str | Path) -> tuple[dict[str, Any], Params]:
+    """(what stands beside the latest checkpoint of a training run, the moving average of its parameters)."""
+    checkpoints = Path(workdir) / "checkpoints"
+    if not checkpoints.is_dir():
+        raise FileNotFoundError(f"{workdir} is no training run (no checkpoints/ in it)")
+    return checkpoint.read_meta(checkpoints), checkpoint.read_params(checkpoints, which="ema")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from sora_jax import weights
-from sora_jax.training import checkpoint
 from sora_jax.types import Params
 
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -64,11 +63,3 @@ def read(path: str | Path) -> tuple[dict[str, Any], Params, Params | None]:
         weights.load(path / "autoencoder.safetensors"),
         weights.load(transformer) if transformer.is_file() else None,
     )
-
-
-def trained(workdir: str | Path) -> tuple[dict[str, Any], Params]:
-    """(what stands beside the latest checkpoint of a training run, the moving average of its parameters)."""
-    checkpoints = Path(workdir) / "checkpoints"
-    if not checkpoints.is_dir():
-        raise FileNotFoundError(f"{workdir} is no training run (no checkpoints/ in it)")
-    return checkpoint.read_meta(checkpoints), checkpoint.read_params(checkpoints, which="ema")

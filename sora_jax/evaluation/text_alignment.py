@@ -108,8 +108,8 @@ def score_prompts(
       states: exact states, if the videos are of these very scenes (truth, reconstructions).
 
     Returns:
-      `metrics.FACT_METRICS`, `LEFT_RIGHT` and these "mirrored", "event", "all" (but events), "parsable": 0 to 1,
-      NaN = not stated;
+      `metrics.FACT_METRICS`, `LEFT_RIGHT` and these "mirrored", "event", "all" (but events), "parsable": 0 to
+      1, NaN = not stated;
       "unsteadiness", "velocity_error" (world units/s), "position_error" (world units): errors;
       "births", "deaths", "clones", "object_seconds"; "objects" (stated), "frames", "held_out": for splitting.
     """

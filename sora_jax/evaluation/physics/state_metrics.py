@@ -36,7 +36,7 @@ def unsteadiness(tracks: Tracks, o: int) -> float:
 
 
 class Events(NamedTuple):
-    """Counts of one clip; `clones` are the births with the colour and shape of an object present beside them."""
+    """Counts of one clip; `clones` are the births that look like an object present beside them."""
 
     births: int
     deaths: int
@@ -65,7 +65,7 @@ def births_deaths(tracks: Tracks) -> Events:
 
 
 def _double(tracks: Tracks, o: int, f: int) -> bool:
-    """Whether frame `f` shows another object of the colour and shape of track `o`, there the frame before too."""
+    """Whether an object that looks like track `o` stands beside its birth, and stood there before."""
     look = (tracks.color[o], tracks.shape[o])
     there = np.flatnonzero(tracks.present[f] & tracks.present[f - 1])
     return any((tracks.color[k], tracks.shape[k]) == look for k in there if k != o)
