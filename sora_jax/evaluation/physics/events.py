@@ -50,13 +50,7 @@ def _happens(tracks: Tracks, track: np.ndarray, event: tuple[str, int, int]) -> 
         return thrown(tracks, o, verb.removeprefix("is thrown "))
     if verb.startswith("bounces off the "):
         return bounces(tracks, o, verb.removeprefix("bounces off the "))
-<<<<<<< HEAD
-    raise ValueError(
-        f"no check for the event {verb!r}: known are hits, falls, is thrown ..., bounces off the ..."
-    )
-=======
     raise ValueError(f"no check for the event {verb!r}: known: hits, falls, is thrown .., bounces off the ..")
->>>>>>> eval
 
 
 def falls(tracks: Tracks, o: int) -> bool:
