@@ -53,8 +53,8 @@ def latent_statistics(clips: Iterable[Float[Array, "*shape lc"]]) -> LatentStati
     return LatentStatistics(mean.astype(np.float32), std.astype(np.float32))
 
 
-def _along(values: np.ndarray, like: Array | np.ndarray) -> np.ndarray:
-    return np.asarray(values).reshape((1,) * (like.ndim - 1) + (-1,))
+def _along(values: Array | np.ndarray, like: Array | np.ndarray) -> Array | np.ndarray:
+    return values.reshape((1,) * (like.ndim - 1) + (-1,))
 
 
 def normalise(latents: Float[Array, "*shape lc"], statistics: LatentStatistics) -> Float[Array, "*shape lc"]:

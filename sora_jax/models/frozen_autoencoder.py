@@ -106,10 +106,10 @@ def fingerprint(model: Autoencoder, params: Params, statistics: LatentStatistics
 @functools.partial(jax.jit, static_argnames="model")
 def _encode(params: Params, statistics: LatentStatistics, video: Array, *, model: Autoencoder) -> Array:
     mean = model.apply({"params": params}, to_model(video), method="encode").mean  # type: ignore[union-attr]
-    return (mean - statistics.mean) / statistics.std
+    return latents_lib.normalise(mean, statistics)
 
 
 @functools.partial(jax.jit, static_argnames="model")
 def _decode(params: Params, statistics: LatentStatistics, latents: Array, *, model: Autoencoder) -> Array:
-    latents = latents * statistics.std + statistics.mean
-    return to_pixels(model.apply({"params": params}, latents, method="decode"))  # type: ignore[arg-type]
+    decoded = model.apply({"params": params}, latents_lib.denormalise(latents, statistics), method="decode")
+    return to_pixels(decoded)  # type: ignore[arg-type]
