@@ -120,6 +120,9 @@ PROMPTS = {
     "a red circle to the left of a blue square": Facts(
         objects=(one(**RED), one(**BLUE)), relations=((0, "left of", 1),), count=2
     ),
+    "a red circle on the right of the blue square": Facts(
+        objects=(one(**RED), one(**BLUE)), relations=((0, "right of", 1),), count=2
+    ),
     "a red circle above a blue square, both moving down and to the left": Facts(
         objects=(
             one(**RED, direction="down and to the left"),
