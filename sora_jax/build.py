@@ -269,6 +269,7 @@ def _train_transformer(config: ConfigDict) -> Training:
             patch=patch,
             caption_mix=data.caption_mix.to_dict(),
             stages=stages or data.stages,
+            oversize=data.oversize,
             start_step=start,
             workers=data.workers if store == "train" else 0,
             prefetch=data.prefetch,
