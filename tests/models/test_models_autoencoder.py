@@ -1,7 +1,7 @@
 """Causality, streaming and shapes of the video autoencoder, in float32 at a tiny size.
 
-Whole and streamed results differ by the order of sums in matrix products of at most 128 terms of size ~1, that
-is by less than 128 * 6e-8 ~ 1e-5, the tolerance of these tests.
+Whole and streamed results differ by the order of sums in matrix products of at most 128 terms of size ~1,
+that is by less than 128 * 6e-8 ~ 1e-5, the tolerance of these tests.
 """
 
 import functools
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sora_jax.models.autoencoder import SIZES, Autoencoder, create, sample
+from sora_jax.models.autoencoder import SIZES, Autoencoder, create, grow, sample
 from sora_jax.models.autoencoder_stream import decode_stream, decoder_cache, encode_stream, encoder_cache
 
 FRAMES, HEIGHT, WIDTH = 13, 16, 24  # 4 latents of 2 x 3
@@ -113,7 +113,7 @@ def test_streamed_decoding_is_the_whole(decode, stream_decode, latents, chunks):
 
 
 def influence(function, x):
-    """`[out, in]`: the largest derivative of a random sum of each output frame by values of each input frame."""
+    """`[out, in]`: the largest derivative of a random sum of an output frame by a value of an input frame."""
     y, back = jax.vjp(function, x)
     weights = jax.random.normal(jax.random.key(5), y.shape)
     rows = []
@@ -205,3 +205,21 @@ def test_unknown_sizes_and_fields_are_named(model):
         _ = Autoencoder(widths=(8, 8, 8), depths=(1, 1, 1), ratio=(4, 8, 2)).patch
     with pytest.raises(ValueError, match="initialise on 5"):
         model.init(jax.random.key(0), jnp.zeros((1, 1, 16, 16, 3)), jax.random.key(1))
+
+
+def test_growing_detail_changes_nothing_at_first(model, params, encode, decode, video):
+    names = {"encoder_detail", "decoder_detail"}
+    plain = {name: value for name, value in params.items() if name not in names}
+    small = model.clone(detail=0)
+    fresh = jax.jit(model.init)(jax.random.key(9), video[:, :5], jax.random.key(1))["params"]
+    grown = grow(plain, fresh)
+    assert set(grown) == set(plain) | names
+
+    def through(module, video):
+        return module.decode(module.encode(video).mean)
+
+    before = small.apply({"params": plain}, video, method=through)
+    np.testing.assert_array_equal(model.apply({"params": grown}, video, method=through), before)
+    assert not np.allclose(model.apply({"params": params}, video, method=through), before)
+    with pytest.raises(ValueError, match="does not exist"):
+        grow(params, plain)
