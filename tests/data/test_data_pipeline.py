@@ -75,6 +75,7 @@ def test_packed_batches_are_the_same_wherever_one_starts(store):
     assert not np.array_equal(other.clip, taken[0].clip)
 
 
+@pytest.mark.slow  # a process imports everything anew; clip batches hold the same in the quick tests
 def test_packed_batches_do_not_depend_on_the_workers(store):
     here = pipeline.make_batches(store, seed=5, **ROOM)
     there = pipeline.make_batches(store, seed=5, workers=1, prefetch=1, **ROOM)

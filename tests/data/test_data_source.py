@@ -1,4 +1,4 @@
-"""A folder of videos: the right frames at the right size, and bad files counted, named, bounded, never invented."""
+"""A folder of videos: the right frames at the right size; bad files counted, named, bounded, not invented."""
 
 import json
 
