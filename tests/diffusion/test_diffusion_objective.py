@@ -122,7 +122,7 @@ def packings():
     clips = {number: gaussian.segment(number, grid=grid) for number, grid in GRIDS.items()}
     a, b, c, d = clips.values()
     rows = {"one row": ([a, b, c, d], []), "two rows": ([d, b], [c, a])}
-    rows |= {f"clip {number}": ([], [clip]) for number, clip in clips.items()}
+    rows |= {f"clip {number}": ([clip], []) for number, clip in clips.items()}
 
     @jax.jit
     def run(batch):
