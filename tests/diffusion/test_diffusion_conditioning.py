@@ -32,7 +32,7 @@ def packings():
         name: gaussian.pack(*rows, tokens=72, text=16, segments=5)  # one shape, so one compilation
         for name, rows in {
             "one row": ([a, b, c, d], [], [], []),
-            "two rows": ([], [d, b], [], [c, a]),
+            "two rows": ([d, b], [], [], [c, a]),
             "alone": ([c], [d], [b], [a]),
         }.items()
     }

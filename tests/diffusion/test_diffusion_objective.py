@@ -53,26 +53,27 @@ def least_loss(target):
 def trained():
     """The linear model trained (the loss is quadratic, so by one Newton step) and tested, per target.
 
-    Returns: target -> (weights, its own loss on new clips, its evaluation loss on new clips).
+    Returns: target -> (weights; on new clips its own loss, that of the closed form, and its evaluation loss).
     """
     train, test = (gaussian.images(64, tokens=256, generator=np.random.default_rng(n)) for n in (0, 1))
     objectives = [Objective(target=target, density="uniform") for target in path.PREDICTIONS]
 
-    def losses(weights, batch, key):
-        return jnp.stack([one(key, linear_model(weights), batch)[0] for one in objectives])
+    def losses(velocity_fn, batch, key):
+        return jnp.stack([one(key, velocity_fn, batch)[0] for one in objectives])
 
     # The dimensions are trained together but do not meet, so one tangent serves them all.
     tangents = jnp.repeat(jnp.eye(2 * DEGREE).reshape(2 * DEGREE, 2, DEGREE, 1), 3, axis=-1)
 
     @jax.jit
     def derivatives(weights):
-        slope = jax.jacrev(lambda w: losses(w, train, KEY))
+        slope = jax.jacrev(lambda w: losses(linear_model(w), train, KEY))
         return slope(weights), jax.vmap(lambda v: jax.jvp(slope, (weights,), (v,))[1])(tangents)
 
     @jax.jit
     def tested(weights):
-        evaluated = objective.evaluation_loss(KEY, linear_model(weights), test, rounds=4)[0]
-        return losses(weights, test, jax.random.key(8)), evaluated
+        model, key = linear_model(weights), jax.random.key(8)
+        evaluated = objective.evaluation_loss(KEY, model, test, rounds=4)[0]
+        return losses(model, test, key), losses(gaussian.velocity, test, key), evaluated
 
     start = jnp.zeros((2, DEGREE, 3))
     slope, curvature = (np.asarray(x, np.float64) for x in derivatives(start))
@@ -81,8 +82,8 @@ def trained():
         hessian = np.moveaxis(curvature[:, k].reshape(2 * DEGREE, 2 * DEGREE, 3), -1, 0)
         step = np.linalg.solve(hessian, np.moveaxis(slope[k].reshape(2 * DEGREE, 1, 3), -1, 0))
         weights = -jnp.asarray(np.moveaxis(step, 0, -1).reshape(start.shape), jnp.float32)
-        own, evaluated = tested(weights)
-        found[target] = weights, float(own[k]), float(evaluated)
+        own, best, evaluated = tested(weights)
+        found[target] = weights, float(own[k]), float(best[k]), float(evaluated)
     return found
 
 
@@ -90,14 +91,17 @@ def test_a_trained_linear_model_reaches_the_known_least_loss(trained):
     known = np.pi / 2 * np.mean(np.sqrt(gaussian.VARIANCE))
     np.testing.assert_allclose(least_loss("velocity"), known, rtol=1e-5)
     # 4 x 16384 tokens of 3 numbers: the mean of as many squares is uncertain by sqrt(2 / 196608) = 0.3 %.
-    np.testing.assert_allclose(trained["velocity"][2], known, rtol=0.01)
+    np.testing.assert_allclose(trained["velocity"][3], known, rtol=0.01)
 
 
 @pytest.mark.parametrize("target", path.PREDICTIONS)
 def test_every_target_has_the_conditional_expectation_as_its_optimum(target, trained):
-    weights, own, _ = trained[target]
-    # 16384 levels and 49152 squares: uncertain by about 0.8 % and 0.6 %.
-    np.testing.assert_allclose(own, least_loss(target), rtol=0.03)
+    weights, own, best, _ = trained[target]
+    # On the same draws the closed form is better by the noise of the fit alone.
+    assert 0 < own / best - 1 < 0.01
+    # 16384 squares of very unequal size, for x0 most so: E[e^4] / E[e^2]^2 = 6,
+    # which makes their mean uncertain by sqrt(5 / 16384) = 1.7 %.
+    np.testing.assert_allclose(best, least_loss(target), rtol=5 * 0.017)
     # Where the data are, the model is the closed form but for the noise of the fit: on average a share of
     # (weights per dimension) / (clips) of the least error, at most twice that here.
     t = jnp.repeat((jnp.arange(50) + 0.5)[:, None] / 50, 3, axis=1)
@@ -122,7 +126,7 @@ def packings():
     clips = {number: gaussian.segment(number, grid=grid) for number, grid in GRIDS.items()}
     a, b, c, d = clips.values()
     rows = {"one row": ([a, b, c, d], []), "two rows": ([d, b], [c, a])}
-    rows |= {f"clip {number}": ([], [clip]) for number, clip in clips.items()}
+    rows |= {f"clip {number}": ([clip], []) for number, clip in clips.items()}
 
     @jax.jit
     def run(batch):
