@@ -33,7 +33,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             "data": {
                 "latents": "",  # folder that sora_jax.make_latents wrote
                 "rows": 8,
-                # Short rows: on two cores the masked half of attention is paid for. What fits no row (33 frames
+                # Short rows: on two cores masked attention is paid for in full. What fits none (33 frames
                 # of more than 64 x 64) is left out and counted.
                 "row_tokens": 144,
                 "row_text": 224,
