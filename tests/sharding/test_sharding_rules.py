@@ -74,7 +74,7 @@ def test_rules_are_checked(table, message):
 
 def test_optimizer_state_and_average_follow_the_parameters():
     def init_params(key):
-        return {"kernel": jnp.zeros((8, 12)), "inner": {"kernel": jnp.zeros((12, 8))}, "scale": jnp.zeros(3)}
+        return {"kernel": jnp.zeros((8, 8)), "inner": {"kernel": jnp.zeros((8, 8))}, "scale": jnp.zeros(3)}
 
     table = (("inner/kernel", P("fsdp")), ("kernel", P(None, "fsdp")), (".*", P()))
     optimizer = optax.chain(optax.clip(1.0), optax.adam(1e-3))

@@ -135,13 +135,14 @@ def test_signal_saves_and_exits_with_its_own_code(tmp_path, number):
 
 @pytest.mark.parametrize(("poisoned", "kept"), [(6, 5), (4, None), (9, 5)])
 def test_a_step_that_is_not_finite_stops_the_run_and_is_never_saved(tmp_path, step_fn, poisoned, kept):
-    # Batches 4 and 9 are those of steps 5 and 10, at which a save is due.
+    # Batches 4 and 9 are those of steps 5 and 10, at which a save is due, and no row of the log that would
+    # wait.
     def batches(start):
         for number, batch in zip(itertools.count(start), toy.batches(start), strict=False):
             yield {**batch, "y": np.full_like(batch["y"], np.inf)} if number == poisoned else batch
 
     with pytest.raises(loop.NonFiniteError, match=rf"step {poisoned + 1} \(batch {poisoned}\)") as error:
-        toy.train(tmp_path, 100, step_fn=step_fn, batches=batches)
+        toy.train(tmp_path, 100, step_fn=step_fn, batches=batches, log_every=100)
     assert checkpoint.steps_in(tmp_path / "checkpoints") == ([] if kept is None else [kept])
     if kept is None:
         assert "no checkpoint was saved yet" in str(error.value)
