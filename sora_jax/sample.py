@@ -53,7 +53,9 @@ def main(arguments: Sequence[str]) -> int:
     notes = [_score(v, r) if options.score else "" for v, r in zip(videos, requests, strict=True)]
     for path, video, request, note in zip(outputs, videos, requests, notes, strict=True):
         video_files.write_video(path, video, fps=options.fps)
-        print(f'{path}: "{request.prompt}", {len(video)} frames of {options.height}x{options.width}{note}')
+        print(f'{path}: "{request.prompt}", {len(video)} frames of {options.height}x{options.width}')
+        if note:
+            print(f"  {note}")
     if options.sheet is not None:
         sheet = report.contact_sheet(
             videos, [r.prompt for r in requests], notes=notes if options.score else None
@@ -138,10 +140,10 @@ def _score(video, request: Request) -> str:
     """What the parser reads from the video against what the prompt states, as one line."""
     facts = parse_prompt(request.prompt)
     if facts is None:
-        return "; the prompt names no object of the simulated world, so there is nothing to score"
+        return "the prompt names no object of the simulated world: nothing to score"
     table = text_alignment.score_prompts([video], [facts], fps=request.fps)
     shown = ("count", "color", "shape", "size", "direction", "speed", "relation")
-    return "; parsed: " + report.note({name: float(table[name][0]) for name in shown if name in table})
+    return "parsed: " + report.note({name: float(table[name][0]) for name in shown if name in table})
 
 
 if __name__ == "__main__":
