@@ -38,6 +38,8 @@ from sora_jax.training.step import LossFn
 from sora_jax.types import Key, PackedBatch, Params, Source
 from sora_jax.worlds.source import WorldSource
 
+Table = Any  # a ConfigDict: its attributes are those of its file, which no type checker knows
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Training:
@@ -61,7 +63,7 @@ class Training:
     manifest_hash: str = ""
 
 
-def training(config: ConfigDict) -> Training:
+def training(config: Table) -> Training:
     """What the config's `kind` trains.
 
     Raises:
@@ -73,7 +75,7 @@ def training(config: ConfigDict) -> Training:
     return kinds[config.kind](config)
 
 
-def source(config: ConfigDict) -> Source:
+def source(config: Table) -> Source:
     """The clips of a table `{kind: "world", world}` or `{kind: "folder", folder}`; see `FolderSource`."""
     match config.kind:
         case "world":
@@ -84,7 +86,7 @@ def source(config: ConfigDict) -> Source:
             raise ValueError(f"source kind {config.kind!r} is neither 'world' nor 'folder'")
 
 
-def world(config: ConfigDict, **changes: Any) -> WorldSource:
+def world(config: Table, **changes: Any) -> WorldSource:
     """The simulated world of a table `{seed, length, frames, sizes, heldout}`; see `WorldSource`."""
     options = {**config.to_dict(), **changes}
     for name in ("frames", "families"):
@@ -95,7 +97,7 @@ def world(config: ConfigDict, **changes: Any) -> WorldSource:
     return WorldSource(**options)
 
 
-def autoencoder(config: ConfigDict) -> autoencoder_lib.Autoencoder:
+def autoencoder(config: Table) -> autoencoder_lib.Autoencoder:
     """The autoencoder of a table `{size, dtype}`."""
     return autoencoder_lib.create(config.size, dtype=jnp.dtype(config.dtype))
 
@@ -123,7 +125,7 @@ def _load_autoencoder(table: dict[str, Any], params: Params, name: str | Path) -
     return FrozenAutoencoder(model=model, params=params, statistics=statistics, fingerprint=found)
 
 
-def freeze_autoencoder(config: ConfigDict, params: Params) -> FrozenAutoencoder:
+def freeze_autoencoder(config: Table, params: Params) -> FrozenAutoencoder:
     """A trained autoencoder, its weights rounded as they will be shipped, with its latents' statistics."""
     params = folder.rounded(params)
     videos = [videos[:16] for videos in _heldout_videos(config)]
@@ -132,20 +134,22 @@ def freeze_autoencoder(config: ConfigDict, params: Params) -> FrozenAutoencoder:
     )
 
 
-def transformer(config: ConfigDict, *, patch_width: int) -> transformer_lib.Transformer:
+def transformer(config: Table, *, patch_width: int) -> transformer_lib.Transformer:
     """The transformer of a table `{size, text, levels, scan, remat, dtype}`."""
     for name, table in ((config.size, transformer_lib.SIZES), (config.text, text.SIZES)):
         if name not in table:
             raise ValueError(f"no model size {name!r}: use one of {', '.join(table)}")
     dtype = jnp.dtype(config.dtype)
+    size: dict[str, Any] = dict(transformer_lib.SIZES[config.size])
+    encoder_size: dict[str, Any] = dict(text.SIZES[config.text])
     return transformer_lib.Transformer(
         patch_width=patch_width,
-        text_encoder=text.TextEncoder(**text.SIZES[config.text], dtype=dtype),
+        text_encoder=text.TextEncoder(dtype=dtype, **encoder_size),
         levels=config.levels,
         scan=config.scan,
         remat=config.remat,
         dtype=dtype,
-        **transformer_lib.SIZES[config.size],
+        **size,
     )
 
 
@@ -195,12 +199,12 @@ def load_generator(name: str | Path) -> tuple[Generator, Settings]:
     return generator, Settings(**table.get("sampling", {}))
 
 
-def optimizer(config: ConfigDict, *, total_steps: int) -> optax.GradientTransformation:
+def optimizer(config: Table, *, total_steps: int) -> optax.GradientTransformation:
     """The optimiser of a table of `make_optimizer`'s keywords."""
     return optimizer_lib.make_optimizer(total_steps=total_steps, **config.to_dict())
 
 
-def _train_autoencoder(config: ConfigDict) -> Training:
+def _train_autoencoder(config: Table) -> Training:
     model = autoencoder(config.model)
     data = config.data
     source = CachedSource(world(config.world)) if data.cache else world(config.world)
@@ -242,7 +246,7 @@ def _train_autoencoder(config: ConfigDict) -> Training:
     )
 
 
-def _train_transformer(config: ConfigDict) -> Training:
+def _train_transformer(config: Table) -> Training:
     frozen = load_autoencoder(config.autoencoder)
     stores = {name: LatentSource(Path(config.data.latents) / name) for name in ("train", "heldout")}
     for name, store in stores.items():
@@ -319,7 +323,7 @@ def _train_transformer(config: ConfigDict) -> Training:
     )
 
 
-def _heldout_videos(config: ConfigDict) -> list[np.ndarray]:
+def _heldout_videos(config: Table) -> list[np.ndarray]:
     """Clips of another world seed than the training's, one array per size."""
     evaluation = config.evaluation
     videos = []

@@ -13,8 +13,9 @@ import contextlib
 import difflib
 import runpy
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -44,7 +45,12 @@ def run(main: Callable[[Sequence[str]], int | None], arguments: Sequence[str] | 
     raise SystemExit(code)
 
 
-def load_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
+def table(settings: Mapping[str, Any]) -> Any:
+    """Settings as a locked ConfigDict; typed Any, since its attributes are those of the settings."""
+    return ConfigDict(settings).lock()
+
+
+def load_config(name: str, overrides: Sequence[str] = ()) -> Any:
     """The locked config of `path.py[:variant]` with `--config.a.b=value` overrides applied.
 
     Raises:
@@ -68,7 +74,7 @@ def _override(config: ConfigDict, override: str) -> None:
     if not equals:
         raise UsageError(f"{override} has no value: write {override}=VALUE")
     path = key.split(".")
-    table = config
+    table: Any = config
     for depth, name in enumerate(path, 1):
         if not isinstance(table, ConfigDict) or name not in table:
             known = list(table.keys()) if isinstance(table, ConfigDict) else []

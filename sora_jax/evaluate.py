@@ -27,6 +27,7 @@ from sora_jax.evaluation.prompts import Prompt
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
 from sora_jax.sampling.generate import Request, generate
 from sora_jax.types import Clip
+from sora_jax.worlds.facts import Facts
 from sora_jax.worlds.parse import parse_prompt
 
 COUNTS = {"one object": 128, "two objects": 128, "images": 64, "held-out combinations": 64}
@@ -90,12 +91,10 @@ def _score_prompts(
                 rows=options.rows,
                 progress=lambda done, total, bar=bar: bar.update(done - bar.n),
             )
-        facts = [parse_prompt(p.prompt) for p in prompts]
-        if None in facts:
-            raise command.UsageError(f"a prompt of {stratum!r} names no object of the simulated world")
+        facts = [_facts(p.prompt) for p in prompts]
         clips = truths[stratum]
         rates = [p.fps for p in prompts]
-        states = [clip.state for clip in clips]
+        states = [clip.state for clip in clips if clip.state is not None]
         tables = {
             "truth": text_alignment.score_prompts([c.video for c in clips], facts, fps=rates, states=states),
             "reconstruction": text_alignment.score_prompts(
@@ -119,6 +118,13 @@ def _score_prompts(
         side=96,
     )
     report.save_png(options.out / "samples.png", sheet)
+
+
+def _facts(prompt: str) -> Facts:
+    facts = parse_prompt(prompt)
+    if facts is None:
+        raise command.UsageError(f"the prompt {prompt!r} names no object of the simulated world")
+    return facts
 
 
 def _write(options: argparse.Namespace, results: dict, settings) -> None:

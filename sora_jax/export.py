@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from sora_jax import build, command, folder
 from sora_jax.training import checkpoint
 from sora_jax.types import Params
@@ -29,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     meta, params = _trained(options.workdir)
-    config = ConfigDict(meta["config"])
+    config = command.table(meta["config"])
     if config.kind != {"autoencoder": "autoencoder", "model": "transformer"}[options.what]:
         raise command.UsageError(
             f"{options.workdir} trained a {config.kind}, not what {options.what} exports"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -42,7 +43,8 @@ class DenoisingEvaluator:
 
 @functools.partial(jax.jit, static_argnames="apply")
 def _evaluate(params: Params, batch: PackedBatch, key: Array, *, apply: Apply) -> dict[str, Array]:
-    loss, metrics = objective.evaluation_loss(key, functools.partial(apply, params), batch)
+    velocity_fn: Any = functools.partial(apply, params)
+    loss, metrics = objective.evaluation_loss(key, velocity_fn, batch)
     return {**metrics, "loss": loss}
 
 

@@ -277,7 +277,8 @@ def grow(trained: Params, fresh: Params) -> Params:
     Raises:
       ValueError: `trained` has a parameter that `fresh` has not, or of another shape.
     """
-    old, new = (traverse_util.flatten_dict(tree, sep="/") for tree in (trained, fresh))
+    old: dict[str, Any] = traverse_util.flatten_dict(trained, sep="/")
+    new: dict[str, Any] = traverse_util.flatten_dict(fresh, sep="/")
     for name, array in old.items():
         if name not in new or new[name].shape != array.shape:
             has = f"has shape {new[name].shape}" if name in new else "does not exist"

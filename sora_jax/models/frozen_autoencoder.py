@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from sora_jax.types import Clip, LatentClip, Params
 CHUNK = 16  # clips encoded at once
 
 
-def to_model(video: UInt8[Array, "*shape 3"]) -> Float[Array, "*shape 3"]:
+def to_model(video: UInt8[Any, "*shape 3"]) -> Float[Array, "*shape 3"]:
     """Pixels of 0..255 as float32 in [-1, 1]."""
     return jnp.asarray(video, jnp.float32) / 127.5 - 1.0
 
@@ -47,11 +48,11 @@ class FrozenAutoencoder:
         """Pixels per latent along (frames, height, width)."""
         return self.model.ratio
 
-    def encode(self, video: UInt8[Array, "b f h w 3"]) -> Float[Array, "b lf lh lw lc"]:
+    def encode(self, video: UInt8[Any, "b f h w 3"]) -> Float[Array, "b lf lh lw lc"]:
         """The normalised mean latents of clips of one size."""
         return _encode(self.params, self.statistics, video, model=self.model)
 
-    def decode(self, latents: Float[Array, "b lf lh lw lc"]) -> UInt8[Array, "b f h w 3"]:
+    def decode(self, latents: Float[Any, "b lf lh lw lc"]) -> UInt8[Array, "b f h w 3"]:
         """The frames of normalised latents."""
         return _decode(self.params, self.statistics, latents, model=self.model)
 

@@ -70,7 +70,7 @@ class Generator:
     apply: Callable[[Params, Array, Array, PackedBatch], Array]
     encode_text: Callable[[Params, PackedBatch], PackedBatch]
     params: Params
-    decode: Callable[[Float[Array, "b lf lh lw lc"]], UInt8[Array, "b f h w 3"]]
+    decode: Callable[[Float[Any, "b lf lh lw lc"]], UInt8[Any, "b f h w 3"]]
     ratio: patches.Grid
     patch: patches.Grid
     channels: int

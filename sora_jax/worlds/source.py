@@ -104,7 +104,8 @@ class WorldSource:
         )
         if frames == 1:
             return families_lib.sample(draw, "arrangement")
-        return families_lib.sample(draw, draw.pick(tuple(self._families), tuple(self._families.values())))
+        family = draw.pick(tuple(self._families), tuple(self._families.values()))
+        return families_lib.sample(draw, cast(Family, family))
 
     def __getitem__(self, index: int) -> Clip:
         scene = self.scene(index)
