@@ -18,7 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
-STAGES = ("autoencoder", "freeze", "latents", "transformer", "export", "evaluate")
+STAGES = ("autoencoder", "freeze", "latents", "transformer", "export", "evaluate", "floors")
 
 
 def stages(tier: str, run: Path) -> dict[str, tuple[list[str], Path]]:
@@ -60,6 +60,13 @@ def stages(tier: str, run: Path) -> dict[str, tuple[list[str], Path]]:
                 *("--prompts", prompts, "--out", str(run / "scores")),
             ],
             run / "scores/scores.json",
+        ),
+        "floors": (
+            [
+                *("sora_jax.evaluate", "autoencoder", "--checkpoint", model),
+                *("--prompts", prompts, "--out", str(run / "scores")),
+            ],
+            run / "scores/autoencoder.json",
         ),
     }
 
