@@ -143,9 +143,9 @@ A text-to-video model of the simulated world: {options.tier} tier of `experiment
 
 Each prompt's own clip (truth), that clip through the autoencoder (reconstruction), the sample, the samples
 dealt to other prompts (shuffled captions: chance), and each sample's first frame held (no motion). Means with
-bootstrap 95 % intervals over prompts. No training clip has one of these prompts as its caption. Direction: the
-net displacement is within 45 degrees of the stated one. Births and deaths: objects that appear or vanish away
-from the frame's edges.
+bootstrap 95 % intervals over prompts. No training clip has one of these prompts as its caption. Direction is
+right when the net displacement is within 45 degrees of the stated one. Births and deaths: objects that appear
+or vanish away from the frame's edges.
 
 {tables(scores)}
 
