@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from sora_jax import folder, rng
+from sora_jax import folder, patches, rng
 from sora_jax.data import pipeline
 from sora_jax.data.cache import CachedSource
 from sora_jax.data.latents import LatentSource
@@ -247,6 +247,9 @@ def _train_autoencoder(config: Table) -> Training:
 
 
 def _train_transformer(config: Table) -> Training:
+    for name, given in (("autoencoder", config.autoencoder), ("data.latents", config.data.latents)):
+        if not given:
+            raise ValueError(f"{name} is not given: add --config.{name}=FOLDER")
     frozen = load_autoencoder(config.autoencoder)
     stores = {name: LatentSource(Path(config.data.latents) / name) for name in ("train", "heldout")}
     for name, store in stores.items():
@@ -291,6 +294,9 @@ def _train_transformer(config: Table) -> Training:
     heldout = batches(0, store="heldout", stages=((None, None),))
     fixed = [heldout.batch_at(k) for k in range(evaluation.batches)]
     frames, height, side = evaluation.size
+    patches.latent_grid(frames, height, side, ratio=frozen.ratio, patch=patch)
+    if not evaluation.prompts:
+        raise ValueError("evaluation.prompts is empty: give at least one")
     requests = [
         Request(prompt=p, frames=frames, height=height, width=side, fps=evaluation.fps, seed=k)
         for k, p in enumerate(evaluation.prompts)

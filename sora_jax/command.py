@@ -19,6 +19,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from sora_jax.data.manifest import TooManyBadError
+from sora_jax.training.stored import CheckpointError
+
 OVERRIDE = "--config."
 
 
@@ -39,7 +42,7 @@ def run(main: Callable[[Sequence[str]], int | None], arguments: Sequence[str] | 
     """Runs an entry point; what the caller can mend is printed in one line, everything else raises."""
     try:
         code = main(sys.argv[1:] if arguments is None else arguments)
-    except (UsageError, FileNotFoundError) as error:
+    except (UsageError, FileNotFoundError, CheckpointError, TooManyBadError) as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
     raise SystemExit(code)
@@ -62,7 +65,12 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Any:
     get_config = runpy.run_path(path).get("get_config")
     if get_config is None:
         raise UsageError(f"{path} defines no get_config()")
-    config: ConfigDict = get_config(variant) if variant else get_config()
+    try:
+        config: ConfigDict = get_config(variant) if variant else get_config()
+    except (KeyError, ValueError, TypeError) as error:
+        if not variant:
+            raise
+        raise UsageError(f"{path} has no variant {variant!r}: {error}") from error
     config.lock()
     for override in overrides:
         _override(config, override)

@@ -21,6 +21,7 @@ import numpy as np
 import tqdm
 
 from sora_jax import build, command
+from sora_jax.diffusion import sampler
 from sora_jax.evaluation import fidelity, report, text_alignment
 from sora_jax.evaluation import prompts as prompts_lib
 from sora_jax.evaluation.prompts import Prompt
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--limit", type=int, default=None, help="at most so many prompts of each stratum")
     parser.add_argument("--steps", type=int, help="of the sampler")
     parser.add_argument("--guidance_scale", type=float, help="1 = off")
-    parser.add_argument("--sampler", help="see sora_jax.sample")
+    parser.add_argument("--sampler", choices=sampler.SAMPLERS, help="as the model's card says if not given")
     parser.add_argument("--rows", type=int, default=16, help="videos sampled at once")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -60,7 +61,10 @@ def main(arguments: Sequence[str]) -> int:
         prompts = prompts_lib.load(options.prompts) if options.prompts else prompts_lib.held_out(COUNTS)
     strata = {s: [p for p in prompts if p.stratum == s][: options.limit] for s in prompts_lib.STRATA}
     strata = {name: chosen for name, chosen in strata.items() if chosen}
-    truths = {name: [prompts_lib.truth(p) for p in chosen] for name, chosen in strata.items()}
+    if not strata:
+        raise command.UsageError(f"no prompt to score: --prompts {options.prompts}, --limit {options.limit}")
+    with command.checking_usage():
+        truths = {name: [prompts_lib.truth(p) for p in chosen] for name, chosen in strata.items()}
     match options.what:
         case "prompts":
             _score_prompts(options, frozen, strata, truths)
@@ -110,7 +114,6 @@ def _score_prompts(
         for k, prompt in enumerate(prompts[:share]):
             row = {name: float(tables["sample"][name][k]) for name in names}
             shown.append((videos[k], f"{stratum}: {prompt.prompt}", report.note(row)))
-    _write(options, results, settings)
     sheet = report.contact_sheet(
         *map(list, zip(*[(v, p) for v, p, _ in shown], strict=True)),
         notes=[n for *_, n in shown],
@@ -118,6 +121,7 @@ def _score_prompts(
         side=96,
     )
     report.save_png(options.out / "samples.png", sheet)
+    _write(options, results, settings)  # last: scores.json says that all is there
 
 
 def _facts(prompt: str) -> Facts:

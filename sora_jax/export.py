@@ -43,6 +43,12 @@ def main(arguments: Sequence[str]) -> int:
             if options.autoencoder is None:
                 raise command.UsageError("a model is exported with its autoencoder: give --autoencoder")
             model, autoencoder, _ = folder.read(options.autoencoder)
+            trained_on, *_ = folder.read(config.autoencoder)
+            if model["fingerprint"] != trained_on["fingerprint"]:
+                raise command.UsageError(
+                    f"{options.autoencoder} is autoencoder {model['fingerprint']}, and {options.workdir} was "
+                    f"trained on {trained_on['fingerprint']}: give --autoencoder {config.autoencoder}"
+                )
             model |= {"transformer": config.model.to_dict(), "patch": list(config.patch)}
             model |= {"prediction": config.prediction, "transformer_commit": meta["commit"]}
             folder.write(options.out, model, autoencoder=autoencoder, transformer=params)

@@ -48,6 +48,9 @@ def write(
 ) -> None:
     """Writes a folder; `model` is the content of model.json."""
     path = Path(path)
+    (path / MODEL).unlink(missing_ok=True)
+    if transformer is None:
+        (path / "transformer.safetensors").unlink(missing_ok=True)
     weights.save(path / "autoencoder.safetensors", autoencoder)
     if transformer is not None:
         weights.save(path / "transformer.safetensors", transformer)

@@ -48,6 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     prompts_lib.save(options.prompts or options.out / "prompts.jsonl", prompts)
     banned = frozenset(p.prompt for p in prompts)
     deadline = time.monotonic() + 60 * options.minutes
+    metas = {}
     for name, settings, excluded in (
         ("train", config.train, banned),
         ("heldout", config.heldout, frozenset()),
@@ -59,6 +60,7 @@ def main(arguments: Sequence[str]) -> int:
             "config": json.loads(settings.to_json_best_effort()),
             "phrasings": list(config.phrasings),
         }
+        metas[name] = meta
         written = _write(
             options.out / name,
             source,
@@ -72,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
         if not written:
             print("stopped by the clock; the same command goes on")
             return INTERRUPTED
-    (options.out / "manifest.json").write_text(json.dumps(meta))
+    (options.out / "manifest.json").write_text(json.dumps(metas, indent=1))
     return 0
 
 

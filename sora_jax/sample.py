@@ -117,8 +117,8 @@ def _outputs(options: argparse.Namespace, count: int) -> list[Path]:
 def _settings(options: argparse.Namespace, settings: Settings) -> Settings:
     given = {name: getattr(options, name) for name in ("steps", "guidance_scale", "sampler")}
     settings = dataclasses.replace(settings, **{k: v for k, v in given.items() if v is not None})
-    if settings.steps < 1:
-        raise ValueError(f"--steps {settings.steps} is below 1: use 30, or fewer for a draft")
+    if options.rows < 1:
+        raise ValueError(f"--rows {options.rows} is below 1: use 1 or more")
     return settings
 
 

@@ -19,7 +19,8 @@ MODULES = {
 
 
 def commands() -> list[list[str]]:
-    text = (ROOT / "README.md").read_text().replace("\\\n", " ")
+    pages = [ROOT / "README.md", *(ROOT / "experiments").glob("*/README.md")]
+    text = "\n".join(page.read_text() for page in pages).replace("\\\n", " ")
     found = re.findall(r"python -m (sora_jax\.\w+[^`\n#|]*)", text)
     return [shlex.split(line) for line in found]
 

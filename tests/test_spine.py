@@ -1,15 +1,21 @@
 """The whole road at its smallest: every public command, one after the other, on real clips."""
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from sora_jax import build, evaluate, export, folder, make_latents, sample, train
 from sora_jax.command import UsageError
+from sora_jax.data.latents import LatentSource
 from sora_jax.sampling import video_files
 from sora_jax.sampling.generate import Request, Settings, generate
+from sora_jax.types import LatentClip
+from sora_jax.worlds.source import WorldSource
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +49,6 @@ def test_the_training_set_holds_none_of_the_held_out_prompts(run):
     prompts = [
         json.loads(line)["prompt"] for line in (run / "latents/prompts.jsonl").read_text().splitlines()
     ]
-    from sora_jax.data.latents import LatentSource
-
     source = LatentSource(run / "latents/train")
     captions = {text for k in range(len(source)) for text in source[k].captions.values()}
     assert prompts and captions and captions.isdisjoint(prompts)
@@ -73,6 +77,10 @@ def test_the_sampled_video_has_the_asked_size_and_is_the_same_again(run, capsys)
 
 def test_a_request_gives_the_same_video_alone_and_packed(run):
     generator, _ = build.load_generator(run / "model")
+    # A model of 8 steps puts out almost nothing: move its weights, so that a leak would show.
+    draw = np.random.default_rng(0)
+    moved = jax.tree.map(lambda x: x + 0.05 * draw.normal(size=x.shape).astype(np.float32), generator.params)
+    generator = dataclasses.replace(generator, params=moved)
     requests = [
         Request(prompt="a red circle moving left", frames=9, height=48, width=48, fps=8, seed=3),
         Request(prompt="a blue bar", frames=1, height=48, width=64, fps=8, seed=3),
@@ -84,7 +92,9 @@ def test_a_request_gives_the_same_video_alone_and_packed(run):
         (alone,) = generate(generator, [request], settings=settings)
         assert alone.shape == packed.shape
         assert np.abs(alone.astype(int) - packed).max() <= 1  # a pixel at .5 may round either way
-    assert np.abs(together[0][0].astype(int) - together[0][-1]).max() > 1  # the clip is not one constant
+    other = dataclasses.replace(requests[0], prompt="two blue bars bounce off the floor")
+    (told_otherwise,) = generate(generator, [other], settings=settings)
+    assert np.abs(together[0].astype(int) - told_otherwise).max() > 1  # the caption is heard
 
 
 def test_scores_stand_beside_their_floors_and_nulls(run):
@@ -99,12 +109,36 @@ def test_scores_stand_beside_their_floors_and_nulls(run):
     assert json.loads((run / "scores/autoencoder.json").read_text())["images"]["psnr"]["clips"] == 2
 
 
-def test_another_autoencoder_than_the_latents_is_refused(run, tmp_path):
+def test_weights_that_are_not_the_tables_are_refused(run, tmp_path):
     table, autoencoder, _ = folder.read(run / "frozen")
     autoencoder["decoder_embed"]["kernel"] = autoencoder["decoder_embed"]["kernel"] + 1.0
     folder.write(tmp_path / "tampered", table, autoencoder=autoencoder)
     with pytest.raises(ValueError, match="do not belong together"):
         build.load_autoencoder(tmp_path / "tampered")
+
+
+def test_latents_of_another_autoencoder_are_refused(run, tmp_path):
+    shutil.copytree(run / "latents", tmp_path / "latents")
+    for file in (tmp_path / "latents").glob("*/store.json"):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "fingerprint": "other"}))
+    inputs = [f"--config.autoencoder={run / 'frozen'}", f"--config.data.latents={tmp_path / 'latents'}"]
+    with pytest.raises(UsageError, match="were made by autoencoder other"):
+        train.main(["--config", "configs/dit.py:smoke", "--workdir", str(tmp_path / "dit"), *inputs])
+
+
+def test_a_clip_with_a_held_out_caption_is_left_out(tmp_path):
+    source = WorldSource(seed=1, length=4, frames={1: 1.0}, sizes={(48, 64): 1.0})
+
+    class Encoder:
+        def encode_clips(self, clips):
+            for c in clips:
+                latents = np.zeros((1, 6, 8, 2), np.float32)
+                yield LatentClip(latents=latents, fps=c.fps, captions=c.captions, id=c.id, frames=1)
+
+    banned = frozenset({source[1].captions["descriptive"]})  # not a phrasing that is kept
+    meta = {"fingerprint": "x", "ratio": [4, 8, 8]}
+    assert make_latents._write(tmp_path, source, Encoder(), meta, banned, float("inf"), 4, ("short",))
+    assert LatentSource(tmp_path).ids.tolist() == [source[k].id for k in (0, 2, 3)]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +148,7 @@ def test_another_autoencoder_than_the_latents_is_refused(run, tmp_path):
         (["--frames", "10"], "frames 10 .*: use 9 or 13"),
         (["--out", "x.avi"], "use one of .mp4"),
         (["--seed", "-1"], "--seed -1 is outside"),
-        (["--steps", "0"], "--steps 0 is below 1"),
+        (["--steps", "0"], "steps 0 is below 1"),
     ],
 )
 def test_bad_input_names_the_value_and_the_mend(run, arguments, message):

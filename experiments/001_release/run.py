@@ -96,8 +96,12 @@ def main() -> int:
             ).returncode
             if code:
                 return code
+            if not result.exists():
+                print(f"{name}: stopped by the clock; repeat the same line to go on", flush=True)
+                return 75
         if name == options.until:
             break
+    print("all is finished", flush=True)
     return 0
 
 

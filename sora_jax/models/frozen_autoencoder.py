@@ -34,7 +34,7 @@ def to_pixels(video: Float[Array, "*shape 3"]) -> UInt8[Array, "*shape 3"]:
 class FrozenAutoencoder:
     """Attributes:
     model, params: the module and its trained parameters.
-    statistics: of the latents over the clips it was trained on.
+    statistics: of the latents over held-out clips.
     fingerprint: of all that decides what a latent means; a transformer refuses another one.
     """
 

@@ -54,6 +54,13 @@ class Settings:
     shift: float = 1.0
     eta: float = 1.0
 
+    def __post_init__(self) -> None:
+        if self.sampler not in sampler.SAMPLERS:
+            raise ValueError(f"unknown sampler {self.sampler!r}: use one of {', '.join(sampler.SAMPLERS)}")
+        if self.steps < 1:
+            raise ValueError(f"steps {self.steps} is below 1: use 30, or fewer for a draft")
+        object.__setattr__(self, "guidance_interval", tuple(self.guidance_interval))  # JSON has lists
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Generator:
@@ -98,6 +105,8 @@ def generate(
     Raises:
       ValueError: a size that the autoencoder and the patch do not divide; see `patches.latent_grid`.
     """
+    if rows < 1 or not requests:
+        raise ValueError(f"{len(requests)} requests in {rows} rows: give at least one of each")
     grids = [
         patches.latent_grid(r.frames, r.height, r.width, ratio=generator.ratio, patch=generator.patch)
         for r in requests
@@ -208,10 +217,6 @@ def _plan(grids: Sequence[patches.Grid], *, row_tokens: int) -> list[list[int]]:
 def _decoded(
     generator: Generator, numbers: Sequence[int], latents: Sequence[np.ndarray]
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """(number, video) of every clip; clips of one shape are decoded together."""
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for place, clip in enumerate(latents):
-        by_shape.setdefault(clip.shape, []).append(place)
-    for places in by_shape.values():
-        for place in places:
-            yield numbers[place], np.asarray(generator.decode(latents[place][None]))[0]
+    """(number, video) of every clip, one at a time."""
+    for number, clip in zip(numbers, latents, strict=True):
+        yield number, np.asarray(generator.decode(clip[None]))[0]

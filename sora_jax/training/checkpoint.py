@@ -47,6 +47,8 @@ __all__ = [
 # Keys of a configuration that may differ between a checkpoint and the run that resumes it: how long, how
 # often to look, where to write. A key names itself and everything below it.
 MAY_CHANGE = (
+    "autoencoder",  # where they lie; what they are is in the manifest hash
+    "data.latents",
     "workdir",
     "minutes",
     "optimizer.total_steps",

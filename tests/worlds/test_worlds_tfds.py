@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,9 +49,12 @@ def test_round_trip_is_exact(prepared, split, seed, length):
 
 
 def test_tensorflow_is_not_imported(prepared):
-    if importlib.util.find_spec("tensorflow"):
-        pytest.skip("TensorFlow is installed here")
-    assert "tensorflow" not in sys.modules
+    code = (
+        "import sys; sys.modules['tensorflow'] = None\n"  # importing it now raises
+        "from sora_jax.worlds.tfds_set.source import TFDSSource\n"
+        f"TFDSSource({str(prepared)!r}, split='train')[0]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
 
 def test_a_set_of_another_layout_is_refused_by_name(tmp_path):
