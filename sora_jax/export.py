@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from sora_jax import build, command, folder
+from sora_jax.diffusion import sampler
+from sora_jax.sampling.generate import Settings
 from sora_jax.training import checkpoint
 from sora_jax.types import Params
 
@@ -25,6 +27,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--workdir", type=Path, required=True, help="of the training run")
     parser.add_argument("--autoencoder", type=Path, help="its exported folder (for what = model)")
     parser.add_argument("--out", type=Path, required=True)
+    usual = Settings()
+    parser.add_argument("--steps", type=int, default=usual.steps, help="how the model is best sampled")
+    parser.add_argument("--guidance_scale", type=float, default=usual.guidance_scale, help="likewise")
+    parser.add_argument("--sampler", choices=sampler.SAMPLERS, default=usual.sampler, help="likewise")
+    parser.add_argument("--shift", type=float, default=usual.shift, help="likewise")
     options = parser.parse_args(arguments)
     meta, params = _trained(options.workdir)
     config = command.table(meta["config"])
@@ -51,6 +58,8 @@ def main(arguments: Sequence[str]) -> int:
                 )
             model |= {"transformer": config.model.to_dict(), "patch": list(config.patch)}
             model |= {"prediction": config.prediction, "transformer_commit": meta["commit"]}
+            names = ("steps", "guidance_scale", "sampler", "shift")
+            model["sampling"] = {name: getattr(options, name) for name in names}
             folder.write(options.out, model, autoencoder=autoencoder, transformer=params)
     print(f"wrote {options.out}")
     return 0
