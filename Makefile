@@ -1,4 +1,4 @@
-# Every target sets itself up: it needs make and Python 3.11 or 3.12 (PYTHON=... to name one), nothing else.
+# Every target sets itself up: it needs make and Python 3.11 to 3.13 (PYTHON=... to name one), nothing else.
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv

@@ -16,7 +16,6 @@ setup(
     description="An open, reproducible text-to-video diffusion transformer in JAX",
     long_description=Path("README.md").read_text(),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
     packages=find_packages(include=["sora_jax", "sora_jax.*"]),
     package_data={"sora_jax": ["pretrained/**/*"]},
     python_requires=">=3.11,<3.14",

@@ -46,6 +46,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 "weight_decay": 0.0,
                 "clip_norm": 1.0,
             },
+            "mesh": {"data": -1, "fsdp": 1, "tensor": 1, "context": 1},  # -1: all devices that are left
             "train": {
                 "total_steps": steps,
                 "ema_decay": 0.999,

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from sora_jax import folder, rng
+from sora_jax import folder, patches, rng
 from sora_jax.data import pipeline
 from sora_jax.data.cache import CachedSource
 from sora_jax.data.latents import LatentSource
@@ -31,12 +31,14 @@ from sora_jax.models import autoencoder_loss, frozen_autoencoder, text
 from sora_jax.models import transformer as transformer_lib
 from sora_jax.models.autoencoder_latents import LatentStatistics
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder, to_model
-from sora_jax.sampling.generate import Generator, Request, Settings
+from sora_jax.sampling.generate import Generator, Request, Settings, generate
 from sora_jax.training import optimizer as optimizer_lib
 from sora_jax.training.loop import Evaluator
 from sora_jax.training.step import LossFn
 from sora_jax.types import Key, PackedBatch, Params, Source
 from sora_jax.worlds.source import WorldSource
+
+Table = Any  # a ConfigDict: its attributes are those of its file, which no type checker knows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,7 @@ class Training:
     manifest_hash: str = ""
 
 
-def training(config: ConfigDict) -> Training:
+def training(config: Table) -> Training:
     """What the config's `kind` trains.
 
     Raises:
@@ -73,7 +75,7 @@ def training(config: ConfigDict) -> Training:
     return kinds[config.kind](config)
 
 
-def source(config: ConfigDict) -> Source:
+def source(config: Table) -> Source:
     """The clips of a table `{kind: "world", world}` or `{kind: "folder", folder}`; see `FolderSource`."""
     match config.kind:
         case "world":
@@ -84,7 +86,7 @@ def source(config: ConfigDict) -> Source:
             raise ValueError(f"source kind {config.kind!r} is neither 'world' nor 'folder'")
 
 
-def world(config: ConfigDict, **changes: Any) -> WorldSource:
+def world(config: Table, **changes: Any) -> WorldSource:
     """The simulated world of a table `{seed, length, frames, sizes, heldout}`; see `WorldSource`."""
     options = {**config.to_dict(), **changes}
     for name in ("frames", "families"):
@@ -95,7 +97,7 @@ def world(config: ConfigDict, **changes: Any) -> WorldSource:
     return WorldSource(**options)
 
 
-def autoencoder(config: ConfigDict) -> autoencoder_lib.Autoencoder:
+def autoencoder(config: Table) -> autoencoder_lib.Autoencoder:
     """The autoencoder of a table `{size, dtype}`."""
     return autoencoder_lib.create(config.size, dtype=jnp.dtype(config.dtype))
 
@@ -117,13 +119,13 @@ def _load_autoencoder(table: dict[str, Any], params: Params, name: str | Path) -
     found = frozen_autoencoder.fingerprint(model, params, statistics)
     if found != table["fingerprint"]:
         raise ValueError(
-            f"the autoencoder in {name} has fingerprint {found}, and {folder.MODEL} says {table['fingerprint']}: "
-            "weights and table do not belong together; export or fetch both again"
+            f"the autoencoder in {name} has fingerprint {found}, and {folder.MODEL} says "
+            f"{table['fingerprint']}: weights and table do not belong together; export or fetch both again"
         )
     return FrozenAutoencoder(model=model, params=params, statistics=statistics, fingerprint=found)
 
 
-def freeze_autoencoder(config: ConfigDict, params: Params) -> FrozenAutoencoder:
+def freeze_autoencoder(config: Table, params: Params) -> FrozenAutoencoder:
     """A trained autoencoder, its weights rounded as they will be shipped, with its latents' statistics."""
     params = folder.rounded(params)
     videos = [videos[:16] for videos in _heldout_videos(config)]
@@ -132,20 +134,22 @@ def freeze_autoencoder(config: ConfigDict, params: Params) -> FrozenAutoencoder:
     )
 
 
-def transformer(config: ConfigDict, *, patch_width: int) -> transformer_lib.Transformer:
+def transformer(config: Table, *, patch_width: int) -> transformer_lib.Transformer:
     """The transformer of a table `{size, text, levels, scan, remat, dtype}`."""
     for name, table in ((config.size, transformer_lib.SIZES), (config.text, text.SIZES)):
         if name not in table:
             raise ValueError(f"no model size {name!r}: use one of {', '.join(table)}")
     dtype = jnp.dtype(config.dtype)
+    size: dict[str, Any] = dict(transformer_lib.SIZES[config.size])
+    encoder_size: dict[str, Any] = dict(text.SIZES[config.text])
     return transformer_lib.Transformer(
         patch_width=patch_width,
-        text_encoder=text.TextEncoder(**text.SIZES[config.text], dtype=dtype),
+        text_encoder=text.TextEncoder(dtype=dtype, **encoder_size),
         levels=config.levels,
         scan=config.scan,
         remat=config.remat,
         dtype=dtype,
-        **transformer_lib.SIZES[config.size],
+        **size,
     )
 
 
@@ -155,6 +159,15 @@ def velocity_apply(model: transformer_lib.Transformer, *, prediction: path.Predi
     def apply(params: Params, xt: jax.Array, t: jax.Array, batch: PackedBatch) -> jax.Array:
         output_fn = functools.partial(model.apply, {"params": params})
         return path.velocity_fn(output_fn, prediction=prediction)(xt, t, batch)  # type: ignore[arg-type]
+
+    return apply
+
+
+def text_apply(model: transformer_lib.Transformer) -> Callable[[Params, PackedBatch], PackedBatch]:
+    """`(params, batch) -> batch` with the captions as the model's own embeddings."""
+
+    def apply(params: Params, batch: PackedBatch) -> PackedBatch:
+        return model.apply({"params": params}, batch, method="encode_text")  # type: ignore[return-value]
 
     return apply
 
@@ -176,6 +189,7 @@ def load_generator(name: str | Path) -> tuple[Generator, Settings]:
     model = transformer(config, patch_width=int(np.prod(patch)) * frozen.model.channels)
     generator = Generator(
         apply=velocity_apply(model, prediction=table["prediction"]),
+        encode_text=text_apply(model),
         params=params,
         decode=frozen.decode,
         ratio=frozen.ratio,
@@ -185,12 +199,12 @@ def load_generator(name: str | Path) -> tuple[Generator, Settings]:
     return generator, Settings(**table.get("sampling", {}))
 
 
-def optimizer(config: ConfigDict, *, total_steps: int) -> optax.GradientTransformation:
+def optimizer(config: Table, *, total_steps: int) -> optax.GradientTransformation:
     """The optimiser of a table of `make_optimizer`'s keywords."""
     return optimizer_lib.make_optimizer(total_steps=total_steps, **config.to_dict())
 
 
-def _train_autoencoder(config: ConfigDict) -> Training:
+def _train_autoencoder(config: Table) -> Training:
     model = autoencoder(config.model)
     data = config.data
     source = CachedSource(world(config.world)) if data.cache else world(config.world)
@@ -232,14 +246,17 @@ def _train_autoencoder(config: ConfigDict) -> Training:
     )
 
 
-def _train_transformer(config: ConfigDict) -> Training:
+def _train_transformer(config: Table) -> Training:
+    for name, given in (("autoencoder", config.autoencoder), ("data.latents", config.data.latents)):
+        if not given:
+            raise ValueError(f"{name} is not given: add --config.{name}=FOLDER")
     frozen = load_autoencoder(config.autoencoder)
     stores = {name: LatentSource(Path(config.data.latents) / name) for name in ("train", "heldout")}
     for name, store in stores.items():
         if store.fingerprint != frozen.fingerprint:
             raise ValueError(
-                f"the latents in {config.data.latents}/{name} were made by autoencoder {store.fingerprint}, and "
-                f"{config.autoencoder} is {frozen.fingerprint}: make the latents again, or name their autoencoder"
+                f"the latents in {config.data.latents}/{name} were made by autoencoder {store.fingerprint}, "
+                f"and {config.autoencoder} is {frozen.fingerprint}: make the latents again, or name theirs"
             )
     patch = tuple(config.patch)
     width = int(np.prod(patch)) * frozen.model.channels
@@ -259,6 +276,7 @@ def _train_transformer(config: ConfigDict) -> Training:
             patch=patch,
             caption_mix=data.caption_mix.to_dict(),
             stages=stages or data.stages,
+            oversize=data.oversize,
             start_step=start,
             workers=data.workers if store == "train" else 0,
             prefetch=data.prefetch,
@@ -269,24 +287,34 @@ def _train_transformer(config: ConfigDict) -> Training:
         return model.init(key, batch.tokens, jnp.zeros(batch.segment.shape), batch)["params"]
 
     def loss_fn(params: Params, frozen: Params, batch: PackedBatch, key: Key):
-        return objective(key, functools.partial(apply, params), batch)
+        loss, metrics = objective(key, functools.partial(apply, params), batch)
+        return loss, {name: value for name, value in metrics.items() if name != "loss"}  # the step's own
 
     evaluation = config.evaluation
     heldout = batches(0, store="heldout", stages=((None, None),))
     fixed = [heldout.batch_at(k) for k in range(evaluation.batches)]
     frames, height, side = evaluation.size
+    patches.latent_grid(frames, height, side, ratio=frozen.ratio, patch=patch)
+    if not evaluation.prompts:
+        raise ValueError("evaluation.prompts is empty: give at least one")
     requests = [
         Request(prompt=p, frames=frames, height=height, width=side, fps=evaluation.fps, seed=k)
         for k, p in enumerate(evaluation.prompts)
     ]
     generator = Generator(
         apply=apply,
+        encode_text=text_apply(model),
         params={},
         decode=frozen.decode,
         ratio=frozen.ratio,
         patch=patch,
         channels=frozen.model.channels,
     )
+
+    def draw(params: Params) -> list[np.ndarray]:
+        ready = dataclasses.replace(generator, params=params)
+        return generate(ready, requests, settings=Settings(steps=evaluation.steps), rows=len(requests))
+
     return Training(
         init_params=init_params,
         loss_fn=loss_fn,
@@ -295,15 +323,13 @@ def _train_transformer(config: ConfigDict) -> Training:
         batches=batches,
         evaluators=[
             DenoisingEvaluator(apply=apply, batches=fixed),
-            SampleEvaluator(
-                generator=generator, requests=requests, settings=Settings(steps=evaluation.steps)
-            ),
+            SampleEvaluator(draw=draw, prompts=evaluation.prompts),
         ],
         manifest_hash=stores["train"].manifest_hash,
     )
 
 
-def _heldout_videos(config: ConfigDict) -> list[np.ndarray]:
+def _heldout_videos(config: Table) -> list[np.ndarray]:
     """Clips of another world seed than the training's, one array per size."""
     evaluation = config.evaluation
     videos = []

@@ -13,10 +13,14 @@ import contextlib
 import difflib
 import runpy
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
+
+from sora_jax.data.manifest import TooManyBadError
+from sora_jax.training.stored import CheckpointError
 
 OVERRIDE = "--config."
 
@@ -38,13 +42,18 @@ def run(main: Callable[[Sequence[str]], int | None], arguments: Sequence[str] | 
     """Runs an entry point; what the caller can mend is printed in one line, everything else raises."""
     try:
         code = main(sys.argv[1:] if arguments is None else arguments)
-    except (UsageError, FileNotFoundError) as error:
+    except (UsageError, FileNotFoundError, CheckpointError, TooManyBadError) as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
     raise SystemExit(code)
 
 
-def load_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
+def table(settings: Mapping[str, Any]) -> Any:
+    """Settings as a locked ConfigDict; typed Any, since its attributes are those of the settings."""
+    return ConfigDict(settings).lock()
+
+
+def load_config(name: str, overrides: Sequence[str] = ()) -> Any:
     """The locked config of `path.py[:variant]` with `--config.a.b=value` overrides applied.
 
     Raises:
@@ -56,7 +65,12 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
     get_config = runpy.run_path(path).get("get_config")
     if get_config is None:
         raise UsageError(f"{path} defines no get_config()")
-    config: ConfigDict = get_config(variant) if variant else get_config()
+    try:
+        config: ConfigDict = get_config(variant) if variant else get_config()
+    except (KeyError, ValueError, TypeError) as error:
+        if not variant:
+            raise
+        raise UsageError(f"{path} has no variant {variant!r}: {error}") from error
     config.lock()
     for override in overrides:
         _override(config, override)
@@ -68,7 +82,7 @@ def _override(config: ConfigDict, override: str) -> None:
     if not equals:
         raise UsageError(f"{override} has no value: write {override}=VALUE")
     path = key.split(".")
-    table = config
+    table: Any = config
     for depth, name in enumerate(path, 1):
         if not isinstance(table, ConfigDict) or name not in table:
             known = list(table.keys()) if isinstance(table, ConfigDict) else []

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-
-from ml_collections import ConfigDict
+from typing import Any
 
 from sora_jax import build, command, folder
+from sora_jax.diffusion import sampler
+from sora_jax.sampling.generate import Settings
+from sora_jax.training import checkpoint
+from sora_jax.types import Params
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -24,9 +27,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--workdir", type=Path, required=True, help="of the training run")
     parser.add_argument("--autoencoder", type=Path, help="its exported folder (for what = model)")
     parser.add_argument("--out", type=Path, required=True)
+    usual = Settings()
+    parser.add_argument("--steps", type=int, default=usual.steps, help="how the model is best sampled")
+    parser.add_argument("--guidance_scale", type=float, default=usual.guidance_scale, help="likewise")
+    parser.add_argument("--sampler", choices=sampler.SAMPLERS, default=usual.sampler, help="likewise")
+    parser.add_argument("--shift", type=float, default=usual.shift, help="likewise")
     options = parser.parse_args(arguments)
-    meta, params = folder.trained(options.workdir)
-    config = ConfigDict(meta["config"])
+    meta, params = _trained(options.workdir)
+    config = command.table(meta["config"])
     if config.kind != {"autoencoder": "autoencoder", "model": "transformer"}[options.what]:
         raise command.UsageError(
             f"{options.workdir} trained a {config.kind}, not what {options.what} exports"
@@ -42,11 +50,27 @@ def main(arguments: Sequence[str]) -> int:
             if options.autoencoder is None:
                 raise command.UsageError("a model is exported with its autoencoder: give --autoencoder")
             model, autoencoder, _ = folder.read(options.autoencoder)
+            trained_on, *_ = folder.read(config.autoencoder)
+            if model["fingerprint"] != trained_on["fingerprint"]:
+                raise command.UsageError(
+                    f"{options.autoencoder} is autoencoder {model['fingerprint']}, and {options.workdir} was "
+                    f"trained on {trained_on['fingerprint']}: give --autoencoder {config.autoencoder}"
+                )
             model |= {"transformer": config.model.to_dict(), "patch": list(config.patch)}
             model |= {"prediction": config.prediction, "transformer_commit": meta["commit"]}
+            names = ("steps", "guidance_scale", "sampler", "shift")
+            model["sampling"] = {name: getattr(options, name) for name in names}
             folder.write(options.out, model, autoencoder=autoencoder, transformer=params)
     print(f"wrote {options.out}")
     return 0
+
+
+def _trained(workdir: str | Path) -> tuple[dict[str, Any], Params]:
+    """(what stands beside the latest checkpoint of a training run, the moving average of its parameters)."""
+    checkpoints = Path(workdir) / "checkpoints"
+    if not checkpoints.is_dir():
+        raise FileNotFoundError(f"{workdir} is no training run (no checkpoints/ in it)")
+    return checkpoint.read_meta(checkpoints), checkpoint.read_params(checkpoints, which="ema")
 
 
 if __name__ == "__main__":

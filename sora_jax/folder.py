@@ -4,8 +4,8 @@
     autoencoder.safetensors   parameters and latent statistics
     transformer.safetensors   parameters (the moving average), text encoder included
 
-A folder with the autoencoder alone is what latents are made with. The weights of an autoencoder are rounded to
-bfloat16 before latents are made, so that what is shipped is exactly what the transformer was trained with.
+A folder with the autoencoder alone is what latents are made with. Its weights are rounded to bfloat16 before
+latents are made, so that what is shipped is exactly what the transformer was trained with.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from sora_jax import weights
-from sora_jax.training import checkpoint
 from sora_jax.types import Params
 
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -34,8 +33,8 @@ def find(name: str | Path) -> Path:
             return path
     shipped = sorted(p.parent.name for p in PRETRAINED.glob(f"*/{MODEL}"))
     raise FileNotFoundError(
-        f"no model in {name} (no {MODEL} there): give a folder that sora_jax.export wrote, or one of the shipped "
-        f"models: {', '.join(shipped) or 'none'}"
+        f"no model in {name} (no {MODEL} there): give a folder that sora_jax.export wrote, or one of "
+        f"the shipped models: {', '.join(shipped) or 'none'}"
     )
 
 
@@ -49,6 +48,9 @@ def write(
 ) -> None:
     """Writes a folder; `model` is the content of model.json."""
     path = Path(path)
+    (path / MODEL).unlink(missing_ok=True)
+    if transformer is None:
+        (path / "transformer.safetensors").unlink(missing_ok=True)
     weights.save(path / "autoencoder.safetensors", autoencoder)
     if transformer is not None:
         weights.save(path / "transformer.safetensors", transformer)
@@ -64,11 +66,3 @@ def read(path: str | Path) -> tuple[dict[str, Any], Params, Params | None]:
         weights.load(path / "autoencoder.safetensors"),
         weights.load(transformer) if transformer.is_file() else None,
     )
-
-
-def trained(workdir: str | Path) -> tuple[dict[str, Any], Params]:
-    """(what stands beside the latest checkpoint of a training run, the moving average of its parameters)."""
-    checkpoints = Path(workdir) / "checkpoints"
-    if not checkpoints.is_dir():
-        raise FileNotFoundError(f"{workdir} is no training run (no checkpoints/ in it)")
-    return checkpoint.read_meta(checkpoints), checkpoint.read_params(checkpoints, which="ema")

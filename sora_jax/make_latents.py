@@ -8,6 +8,7 @@ prompts; no training clip has a caption that is one of those prompts. The same c
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ import tqdm
 
 from sora_jax import build, command
 from sora_jax.data import latents as latents_lib
+from sora_jax.data import manifest
 from sora_jax.evaluation import prompts as prompts_lib
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
 from sora_jax.types import LatentClip, Source
@@ -46,6 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     prompts_lib.save(options.prompts or options.out / "prompts.jsonl", prompts)
     banned = frozenset(p.prompt for p in prompts)
     deadline = time.monotonic() + 60 * options.minutes
+    metas = {}
     for name, settings, excluded in (
         ("train", config.train, banned),
         ("heldout", config.heldout, frozenset()),
@@ -55,11 +58,23 @@ def main(arguments: Sequence[str]) -> int:
             "fingerprint": encoder.fingerprint,
             "ratio": list(encoder.ratio),
             "config": json.loads(settings.to_json_best_effort()),
+            "phrasings": list(config.phrasings),
         }
-        if not _write(options.out / name, source, encoder, meta, excluded, deadline, config.shard_clips):
+        metas[name] = meta
+        written = _write(
+            options.out / name,
+            source,
+            encoder,
+            meta,
+            excluded,
+            deadline,
+            config.shard_clips,
+            config.phrasings,
+        )
+        if not written:
             print("stopped by the clock; the same command goes on")
             return INTERRUPTED
-    (options.out / "manifest.json").write_text(json.dumps(meta))
+    (options.out / "manifest.json").write_text(json.dumps(metas, indent=1))
     return 0
 
 
@@ -71,6 +86,7 @@ def _write(
     excluded: frozenset[str],
     deadline: float,
     shard_clips: int,
+    phrasings: Sequence[str],
 ) -> bool:
     """Whether the whole store is written; False if the clock stopped it between two shards."""
 
@@ -83,11 +99,12 @@ def _write(
             if time.monotonic() > deadline:
                 raise OutOfTime
             bar.n = start
-            wanted = (source[k] for k in range(start, stop))
-            kept = [c for c in wanted if excluded.isdisjoint(c.captions.values())]
+            read = (clip for _, clip in manifest.readable(source, range(start, stop)))
+            kept = [c for c in read if excluded.isdisjoint(c.captions.values())]
             for clip in encoder.encode_clips(kept):
                 bar.update(1)
-                yield clip
+                captions = {name: text for name, text in clip.captions.items() if name in phrasings}
+                yield dataclasses.replace(clip, captions=captions or clip.captions)
 
         try:
             latents_lib.write_latents(

@@ -16,17 +16,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import einops
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from sora_jax.types import PackedBatch
 
 Grid = tuple[int, int, int]  # patches along (frames, rows, columns)
 
 
-def patchify(latents: Float[Array, "lf lh lw lc"], *, patch: Grid = (1, 2, 2)) -> Float[Array, "n p"]:
+def patchify(latents: Float[Any, "lf lh lw lc"], *, patch: Grid = (1, 2, 2)) -> Float[Any, "n p"]:
     """Latents as `n = gf gh gw` patches of `p = pf ph pw lc` numbers, frame by frame, row by row."""
     pf, ph, pw = patch
     grid_of(latents.shape, patch=patch)
@@ -35,8 +36,8 @@ def patchify(latents: Float[Array, "lf lh lw lc"], *, patch: Grid = (1, 2, 2)) -
 
 
 def unpatchify(
-    tokens: Float[Array, "n p"], *, grid: Grid, patch: Grid = (1, 2, 2)
-) -> Float[Array, "lf lh lw lc"]:
+    tokens: Float[Any, "n p"], *, grid: Grid, patch: Grid = (1, 2, 2)
+) -> Float[Any, "lf lh lw lc"]:
     """The inverse of `patchify`, exactly."""
     (gf, gh, gw), (pf, ph, pw) = grid, patch
     pattern = "(gf gh gw) (pf ph pw lc) -> (gf pf) (gh ph) (gw pw) lc"
@@ -139,17 +140,19 @@ def pack_rows(
     """
     b = len(rows)
     width = rows[0][0].tokens.shape[-1]
-    batch = PackedBatch(
-        tokens=np.zeros((b, row_tokens, width), np.float32),
-        position=np.zeros((b, row_tokens, 3), np.float32),
-        segment=np.zeros((b, row_tokens), np.int32),
-        known=np.zeros((b, row_tokens), bool),
-        index=np.zeros((b, row_tokens, 3), np.int32),
-        clip=np.zeros((b, max_segments), np.uint32),
-        grid=np.zeros((b, max_segments, 3), np.int32),
-        text=np.zeros((b, row_text), np.int32),
-        text_segment=np.zeros((b, row_text), np.int32),
-    )
+    shapes = {
+        "tokens": ((row_tokens, width), np.float32),
+        "position": ((row_tokens, 3), np.float32),
+        "segment": ((row_tokens,), np.int32),
+        "known": ((row_tokens,), np.bool_),
+        "index": ((row_tokens, 3), np.int32),
+        "clip": ((max_segments,), np.uint32),
+        "grid": ((max_segments, 3), np.int32),
+        "text": ((row_text,), np.int32),
+        "text_segment": ((row_text,), np.int32),
+    }
+    arrays: dict[str, Any] = {name: np.zeros((b, *shape), dtype) for name, (shape, dtype) in shapes.items()}
+    batch = PackedBatch(**arrays)
     for r, row in enumerate(rows):
         needed = (sum(len(s.tokens) for s in row), sum(len(s.text) for s in row), len(row))
         for name, need, have in zip(
@@ -161,7 +164,7 @@ def pack_rows(
     return batch
 
 
-def _write_row(batch: PackedBatch, r: int, row: Sequence[Segment]) -> None:
+def _write_row(batch: Any, r: int, row: Sequence[Segment]) -> None:
     start = text_start = 0
     for number, s in enumerate(row, 1):
         at, text_at = slice(start, start + len(s.tokens)), slice(text_start, text_start + len(s.text))
@@ -178,7 +181,7 @@ def _write_row(batch: PackedBatch, r: int, row: Sequence[Segment]) -> None:
 
 
 def unpack_rows(
-    tokens: Float[Array, "b n p"], segment: Int[Array, "b n"], *, grids: Int[Array, "b s 3"], patch: Grid
+    tokens: Float[Any, "b n p"], segment: Int[Any, "b n"], *, grids: Int[Any, "b s 3"], patch: Grid
 ) -> list[np.ndarray]:
     """The latents `[lf lh lw lc]` of every segment, row by row: the inverse of `pack_rows`."""
     clips = []

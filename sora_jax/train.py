@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sora_jax import build, command, rng
+from sora_jax.sharding import context, rules
+from sora_jax.sharding import mesh as mesh_lib
 from sora_jax.training import checkpoint, loop, state, step
 from sora_jax.training.log import Log
 
@@ -36,24 +38,33 @@ def main(arguments: Sequence[str]) -> int:
         training = build.training(config)
 
     workdir = options.workdir.resolve()
-    settings = json.loads(config.to_json())
+    settings = json.loads(config.to_json_best_effort())
     train = config.train
-    with checkpoint.Checkpointer(
-        workdir / "checkpoints",
-        config=settings,
-        commit=checkpoint.code_commit(),
-        manifest_hash=training.manifest_hash,
-        keep=train.keep,
-    ) as checkpointer:
+    with (
+        context.use(mesh_lib.make_mesh(**config.mesh.to_dict())) as mesh,
+        checkpoint.Checkpointer(
+            workdir / "checkpoints",
+            config=settings,
+            commit=checkpoint.code_commit(),
+            manifest_hash=training.manifest_hash,
+            keep=train.keep,
+        ) as checkpointer,
+    ):
         abstract = state.abstract_state(training.init_params, training.optimizer)
+        shardings = rules.state_shardings(abstract, mesh)
         if checkpointer.latest_step is None:
             start = state.init_state(
-                training.init_params, training.optimizer, key=rng.key(config.seed, "init")
+                training.init_params,
+                training.optimizer,
+                key=rng.key(config.seed, "init"),
+                shardings=shardings,
             )
         else:
-            start = checkpointer.restore(abstract)
+            start = checkpointer.restore(rules.with_shardings(abstract, shardings))
         (workdir / "config.json").write_text(json.dumps(settings, indent=1))
-        step_fn = step.make_step(training.loss_fn, training.optimizer, ema_decay=train.ema_decay)
+        step_fn = step.make_step(
+            training.loss_fn, training.optimizer, ema_decay=train.ema_decay, shardings=shardings
+        )
         with Log(workdir, start_step=int(start.step), total_steps=train.total_steps) as log:
             outcome = loop.train(
                 start,
@@ -64,6 +75,7 @@ def main(arguments: Sequence[str]) -> int:
                 checkpointer=checkpointer,
                 log=log,
                 frozen=training.frozen,
+                place=context.placer(mesh),
                 evaluators=training.evaluators,
                 log_every=train.log_every,
                 evaluate_every=train.evaluate_every,

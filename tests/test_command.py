@@ -41,6 +41,11 @@ def test_a_bad_override_names_the_mend(config_file, override, message):
         command.load_config(config_file, [override])
 
 
+def test_a_variant_that_is_not_there_is_told(config_file):
+    with pytest.raises(command.UsageError, match="has no variant 'cpuu'"):
+        command.load_config(config_file + ":cpuu")
+
+
 def test_usage_errors_are_one_line_and_exit_2(capsys, tmp_path):
     def main(arguments):
         command.load_config(str(tmp_path / "none.py"))

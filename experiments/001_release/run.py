@@ -18,7 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
-STAGES = ("autoencoder", "freeze", "latents", "transformer", "export", "evaluate")
+STAGES = ("autoencoder", "freeze", "latents", "transformer", "export", "evaluate", "floors")
 
 
 def stages(tier: str, run: Path) -> dict[str, tuple[list[str], Path]]:
@@ -37,13 +37,17 @@ def stages(tier: str, run: Path) -> dict[str, tuple[list[str], Path]]:
             run / "frozen/model.json",
         ),
         "latents": (
-            ["sora_jax.make_latents", "--config", f"configs/latents.py:{tier}", "--autoencoder", frozen]
-            + ["--out", latents, "--prompts", prompts],
+            [
+                *("sora_jax.make_latents", "--config", f"configs/latents.py:{tier}"),
+                *("--autoencoder", frozen, "--out", latents, "--prompts", prompts),
+            ],
             run / "latents/manifest.json",
         ),
         "transformer": (
-            ["sora_jax.train", "--config", f"configs/dit.py:{tier}", "--workdir", dit]
-            + [f"--config.autoencoder={frozen}", f"--config.data.latents={latents}"],
+            [
+                *("sora_jax.train", "--config", f"configs/dit.py:{tier}", "--workdir", dit),
+                *(f"--config.autoencoder={frozen}", f"--config.data.latents={latents}"),
+            ],
             run / "transformer/finished",
         ),
         "export": (
@@ -51,9 +55,18 @@ def stages(tier: str, run: Path) -> dict[str, tuple[list[str], Path]]:
             run / "model/model.json",
         ),
         "evaluate": (
-            ["sora_jax.evaluate", "prompts", "--checkpoint", model, "--prompts", prompts]
-            + ["--out", str(run / "scores")],
+            [
+                *("sora_jax.evaluate", "prompts", "--checkpoint", model),
+                *("--prompts", prompts, "--out", str(run / "scores")),
+            ],
             run / "scores/scores.json",
+        ),
+        "floors": (
+            [
+                *("sora_jax.evaluate", "autoencoder", "--checkpoint", model),
+                *("--prompts", prompts, "--out", str(run / "scores")),
+            ],
+            run / "scores/autoencoder.json",
         ),
     }
 
@@ -83,8 +96,12 @@ def main() -> int:
             ).returncode
             if code:
                 return code
+            if not result.exists():
+                print(f"{name}: stopped by the clock; repeat the same line to go on", flush=True)
+                return 75
         if name == options.until:
             break
+    print("all is finished", flush=True)
     return 0
 
 

@@ -102,7 +102,7 @@ class LatentSource:
         path = Path(path)
         if not (path / "store.json").exists():
             raise FileNotFoundError(
-                f"no latents at {path} (store.json is missing): write them with write_latents"
+                f"no latents at {path} (no store.json): write them with python -m sora_jax.make_latents"
             )
         self.meta: dict[str, Any] = json.loads((path / "store.json").read_text())
         self.fingerprint: str = self.meta["fingerprint"]

@@ -32,7 +32,7 @@ def manifest_hash(sizes: np.ndarray, ids: Iterable[str] = ()) -> str:
 
 
 def readable(source: types.Source, numbers: Iterable[int]) -> Iterator[tuple[int, types.Clip]]:
-    """(number, clip) of those of `numbers` that can be read; the others are left out, the source counts them."""
+    """(number, clip) of those of `numbers` that can be read; the source counts the others, left out here."""
     for number in numbers:
         try:
             clip = source[number]

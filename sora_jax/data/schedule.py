@@ -117,7 +117,7 @@ class RowSchedule:
             max_segments=max_segments,
             oversize=oversize,
         )
-        self._row_text = row_text
+        self._row_text, self._max_segments = row_text, max_segments
         self._rows_of: dict[tuple[int, int], int] = {}
 
     @functools.lru_cache(maxsize=4)  # noqa: B019
@@ -133,12 +133,14 @@ class RowSchedule:
 
     def _report(self, plan: Plan, name: str) -> None:
         text = float(self.sizes["text"][plan.clips].sum() / (len(plan) * self._row_text))
-        level = logging.WARNING if plan.waste > 0.05 and len(plan) > self.rows else logging.INFO
+        segments = len(plan.clips) / (len(plan) * self._max_segments)
+        wasteful = plan.waste > 0.05 and len(plan) > self.rows
+        room = "row_text" if text > segments else "max_segments"
         _log.log(
-            level,
-            f"{name}: {len(plan.clips)} clips ({plan.dropped} dropped) in {len(plan)} rows an epoch, "
-            f"{len(plan.clips) / len(plan):.1f} a row; {plan.waste:.1%} of the tokens are padding; text "
-            f"room is {text:.0%} full" + (", so raise row_text or lower row_tokens" if text > 0.9 else ""),
+            logging.WARNING if wasteful else logging.INFO,
+            f"{name}: {len(plan.clips)} clips ({plan.dropped} dropped) in {len(plan)} rows an epoch; "
+            f"{plan.waste:.1%} of the tokens are padding, text is {text:.0%} full, segments {segments:.0%}"
+            + (f": raise {room} or lower row_tokens" if wasteful else ""),
         )
 
     def __call__(self, step: int) -> list[RowClips]:

@@ -7,6 +7,8 @@ et al. 2024, arXiv 2404.07724).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -16,7 +18,11 @@ from sora_jax.types import PackedBatch, VelocityFn
 
 
 def guided(
-    velocity_fn: VelocityFn, *, guidance_scale: float, interval: tuple[float, float] = (0.0, 1.0)
+    velocity_fn: VelocityFn,
+    *,
+    guidance_scale: float,
+    interval: tuple[float, float] = (0.0, 1.0),
+    unconditional: Callable[[PackedBatch], PackedBatch] = conditioning.drop_all_captions,
 ) -> VelocityFn:
     """`velocity_fn` with classifier-free guidance; itself where `guidance_scale` is 1.
 
@@ -24,6 +30,7 @@ def guided(
       guidance_scale: 1 = off, 0 = unconditional.
       interval: (lowest, highest) level t, both included, at which a token is guided. An evaluation in which
         no unknown token's level lies inside makes no unconditional call.
+      unconditional: the batch without its captions; to be given where `batch.text` holds embeddings.
 
     Raises:
       ValueError: an interval that is not 0 <= lowest <= highest <= 1.
@@ -44,7 +51,7 @@ def guided(
         cond = velocity_fn(xt, t, batch)
 
         def extrapolate() -> Array:
-            uncond = velocity_fn(xt, t, conditioning.drop_all_captions(batch))
+            uncond = velocity_fn(xt, t, unconditional(batch))
             return jnp.where(inside[..., None], uncond + guidance_scale * (cond - uncond), cond)
 
         if (low, high) == (0, 1):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, UInt8
 
 from sora_jax import rng
 from sora_jax.diffusion import objective
 from sora_jax.evaluation import report
-from sora_jax.sampling.generate import Generator, Request, Settings, generate
 from sora_jax.types import PackedBatch, Params, TrainState
 
 Apply = Callable[[Params, Array, Array, PackedBatch], Array]
@@ -21,7 +21,7 @@ Apply = Callable[[Params, Array, Array, PackedBatch], Array]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DenoisingEvaluator:
-    """Yields the velocity's loss of the EMA weights on fixed clips, with fixed noise and evenly spread levels.
+    """Yields the velocity's loss of the EMA weights on fixed clips, with fixed noise and even levels.
 
     Attributes:
       apply: (params, xt, t, batch) -> velocity.
@@ -43,20 +43,23 @@ class DenoisingEvaluator:
 
 @functools.partial(jax.jit, static_argnames="apply")
 def _evaluate(params: Params, batch: PackedBatch, key: Array, *, apply: Apply) -> dict[str, Array]:
-    loss, metrics = objective.evaluation_loss(key, functools.partial(apply, params), batch)
+    velocity_fn: Any = functools.partial(apply, params)
+    loss, metrics = objective.evaluation_loss(key, velocity_fn, batch)
     return {**metrics, "loss": loss}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SampleEvaluator:
-    """Yields a contact sheet of a few prompts, sampled with the EMA weights."""
+    """Yields a contact sheet of a few prompts, sampled with the EMA weights.
 
-    generator: Generator
-    requests: Sequence[Request]
-    settings: Settings
+    Attributes:
+      draw: params -> the video `[f h w 3]` uint8 of every prompt.
+      prompts: what they show.
+    """
+
+    draw: Callable[[Params], Sequence[UInt8[np.ndarray, "f h w 3"]]]
+    prompts: Sequence[str]
 
     def run(self, state: TrainState) -> Iterator[tuple[str, np.ndarray]]:
         """`samples`: an image, a strip of frames per prompt."""
-        generator = dataclasses.replace(self.generator, params=state.ema)
-        videos = generate(generator, self.requests, settings=self.settings, rows=len(self.requests))
-        yield "samples", report.contact_sheet(videos, [r.prompt for r in self.requests])
+        yield "samples", report.contact_sheet(self.draw(state.ema), self.prompts)

@@ -38,8 +38,8 @@ def gaussian_window(sigma: float = 1.5, radius: int = 5) -> Float[np.ndarray, " 
 def ssim(video: UInt8[np.ndarray, "f h w 3"], reference: UInt8[np.ndarray, "f h w 3"]) -> float:
     """Mean structural similarity, 1 = identical (Wang et al. 2004, IEEE TIP 13(4), Eq. 13).
 
-    K1 = 0.01, K2 = 0.03, an 11x11 Gaussian window of sigma 1.5 over the positions where it fits, mean over frames
-    and channels.
+    K1 = 0.01, K2 = 0.03, an 11x11 Gaussian window of sigma 1.5 over the places where it fits, mean over
+    frames and channels.
     Differs: on R, G and B instead of luma, so that a change of hue alone is seen.
 
     Raises:

@@ -1,7 +1,7 @@
 """The held-out prompts: a fixed, stratified list, each with the simulated clip that it describes.
 
-A prompt is reproducible from the world alone, so its truth (video, exact state, facts) is never stored. Training
-leaves out every clip that has one of these captions, whatever it shows.
+A prompt is reproducible from the world alone, so its truth (video, exact state, facts) is never stored.
+Training leaves out every clip that has one of these captions, whatever it shows.
 """
 
 from __future__ import annotations
@@ -87,9 +87,19 @@ def held_out(
 
 
 def truth(prompt: Prompt) -> Clip:
-    """The simulated clip that the prompt was made from."""
+    """The simulated clip that the prompt was made from.
+
+    Raises:
+      ValueError: the world gives another clip by now.
+    """
     world, _ = _world(prompt.stratum, height=prompt.height, width=prompt.width)
-    return world[prompt.index]
+    clip = world[prompt.index]
+    if clip.captions[prompt.phrasing] != prompt.prompt:
+        raise ValueError(
+            f"clip {prompt.index} of {prompt.stratum!r} is {clip.captions[prompt.phrasing]!r}, not "
+            f"{prompt.prompt!r}: the world has changed; make the prompts again"
+        )
+    return clip
 
 
 def save(path: str | Path, prompts: Sequence[Prompt]) -> None:
@@ -109,7 +119,9 @@ def load(path: str | Path) -> list[Prompt]:
     for number, line in enumerate(Path(path).read_text().splitlines(), 1):
         try:
             prompts.append(Prompt(**json.loads(line)))
-        except (TypeError, json.JSONDecodeError) as error:
+            if prompts[-1].stratum not in STRATA:
+                raise ValueError(f"stratum {prompts[-1].stratum!r} is not one of {', '.join(STRATA)}")
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{path}, line {number} is not a prompt: {error}") from error
     return prompts
 

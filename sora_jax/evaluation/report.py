@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from sora_jax.evaluation.text_alignment import Score
+from sora_jax.evaluation.text_alignment import RATES, Score
 
 FONT, THICK = cv2.FONT_HERSHEY_SIMPLEX, 1
 INK, PAPER = 30, 255
-LOWER_IS_BETTER = ("velocity_error", "position_error", "unsteadiness", "births_deaths_per_object_second")
+LOWER_IS_BETTER = ("velocity_error", "position_error", "unsteadiness", *RATES)
 
 
 def strip(

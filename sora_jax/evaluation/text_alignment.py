@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from sora_jax import rng
-from sora_jax.evaluation.physics import metrics, state_metrics
+from sora_jax.evaluation.physics import events, metrics, state_metrics
 from sora_jax.evaluation.physics.tracks import Tracks, parse
 from sora_jax.types import SceneState
 from sora_jax.worlds.facts import Facts
@@ -27,8 +27,8 @@ from sora_jax.worlds.scene import held_out
 # One row per clip: metric or property -> [clips] float64, NaN where the prompt states nothing of the kind.
 Table = dict[str, np.ndarray]
 
-PROPERTIES = ("objects", "frames", "held_out", "object_seconds", "births", "deaths")
-RATE = "births_deaths_per_object_second"
+PROPERTIES = ("objects", "frames", "held_out", "object_seconds", "births", "deaths", "clones")
+RATES = {"births_deaths_per_object_second": ("births", "deaths"), "clones_per_object_second": ("clones",)}
 
 
 class Score(NamedTuple):
@@ -66,9 +66,9 @@ def score_tracks(
         row = metrics.fact_scores(seen, truth)
         opposite = metrics.fact_scores(seen, metrics.mirrored(truth))
         row |= {f"{name} mirrored": opposite[name] for name in metrics.LEFT_RIGHT}
+        row["event"] = events.event_accuracy(seen, truth)
         row["unsteadiness"] = _unsteadiness(seen, truth)
-        events = state_metrics.births_deaths(seen)
-        row |= {"births": events.births, "deaths": events.deaths, "object_seconds": events.object_seconds}
+        row |= state_metrics.births_deaths(seen)._asdict()
         row |= {"objects": truth.count or len(truth.objects), "frames": seen.frames}
         row["held_out"] = any(
             o.color is not None and o.shape is not None and held_out(o.color, o.shape, direction=o.direction)
@@ -108,9 +108,10 @@ def score_prompts(
       states: exact states, if the videos are of these very scenes (truth, reconstructions).
 
     Returns:
-      `metrics.FACT_METRICS`, `LEFT_RIGHT` and these "mirrored", "all", "parsable": 0 to 1, NaN = not stated;
+      `metrics.FACT_METRICS`, `LEFT_RIGHT` and these "mirrored", "event", "all" (but events), "parsable": 0 to
+      1, NaN = not stated;
       "unsteadiness", "velocity_error" (world units/s), "position_error" (world units): errors;
-      "births", "deaths", "object_seconds"; "objects" (stated), "frames", "held_out": for splitting.
+      "births", "deaths", "clones", "object_seconds"; "objects" (stated), "frames", "held_out": for splitting.
     """
     return score_tracks(parse_all(videos, fps=fps), facts, states=states)
 
@@ -150,7 +151,7 @@ def bootstrap(
 
 
 def aggregate(table: Table, *, seed: int = 0, draws: int = 1000) -> dict[str, dict[str, Score]]:
-    """Split -> metric -> Score. Births and deaths become one rate; empty splits are left out."""
+    """Split -> metric -> Score. Births, deaths, clones become rates; empty splits are left out."""
     report: dict[str, dict[str, Score]] = {}
     for split, chosen in splits(table).items():
         if not chosen.any():
@@ -163,8 +164,9 @@ def aggregate(table: Table, *, seed: int = 0, draws: int = 1000) -> dict[str, di
                 scores[name] = bootstrap(values, np.ones(len(values)), seed=seed, draws=draws)
         video = chosen & (table["frames"] > 1)
         if video.any():
-            events = (table["births"] + table["deaths"])[video]
-            scores[RATE] = bootstrap(events, table["object_seconds"][video], seed=seed, draws=draws)
+            for name, parts in RATES.items():
+                happened = np.sum([table[part][video] for part in parts], axis=0)
+                scores[name] = bootstrap(happened, table["object_seconds"][video], seed=seed, draws=draws)
         report[split] = scores
     return report
 

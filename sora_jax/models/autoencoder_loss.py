@@ -1,16 +1,18 @@
 """What the autoencoder is trained on: pixels, edges at several scales, and a weak prior on the latents.
 
     loss = mean sqrt((y - x)^2 + eps^2)                                    (Charbonnier)
-         + w_gradient  mean over scales s of mean |D(down_s y) - D(down_s x)|  (D: differences along h, w, f)
+         + w_gradient  mean over scales s of mean |D(down_s y) - D(down_s x)|  (D: differences on h, w, f)
          + w_kl  mean over latent values of KL(N(mean, var) || N(0, 1))
 
-The gradient term stands for a perceptual one that would need downloaded weights (multi-scale gradient difference,
-Mathieu et al. 2016, arXiv 1511.05440, Eq. 6); it weighs edges, where all the shape of a flat-coloured world lies.
+The gradient term stands for a perceptual one that would need downloaded weights (gradient difference, Mathieu
+et al. 2016, arXiv 1511.05440, Eq. 6, here of the signed error and at several scales); it weighs edges, where
+all the shape of a flat-coloured world lies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 from einops import reduce
@@ -33,9 +35,9 @@ def charbonnier(
 def gradient_difference(
     video: Float[Array, "b f h w 3"], target: Float[Array, "b f h w 3"], *, scales: int = 3
 ) -> Float[Array, ""]:
-    """Mean absolute error of the differences along height, width and time, over `scales` halvings of the frame.
+    """Mean absolute error of the differences along height, width and time, at `scales` sizes of the frame.
 
-    The gradient is linear, so it is taken of the error. An axis of length one has no differences and adds nothing.
+    The difference is linear, so it is taken of the error. An axis of length one has none and adds nothing.
     """
     error = (video - target).astype(jnp.float32)
     total = jnp.zeros(())
@@ -48,14 +50,34 @@ def gradient_difference(
 
 
 def kl(moments: Gaussian) -> Float[Array, ""]:
-    """Mean KL divergence of a latent value from N(0, 1), in nats (Kingma & Welling 2014, arXiv 1312.6114, App. B)."""
+    """Mean KL from N(0, 1) per latent value in nats (Kingma & Welling 2014, arXiv 1312.6114, App. B)."""
     return 0.5 * jnp.mean(jnp.square(moments.mean) + jnp.exp(moments.logvar) - 1.0 - moments.logvar)
 
 
 def psnr(video: Float[Array, "b f h w 3"], target: Float[Array, "b f h w 3"]) -> Float[Array, ""]:
-    """Peak signal-to-noise ratio in dB of the batch's mean squared error, range 2; `video` is clipped to [-1, 1]."""
+    """Peak signal-to-noise ratio of the batch in dB, of a range of 2; `video` is clipped to [-1, 1]."""
     error = jnp.mean(jnp.square(jnp.clip(video, -1.0, 1.0) - target))
     return 10.0 * jnp.log10(4.0 / jnp.maximum(error, 1e-12))
+
+
+def reconstruction_terms(
+    video: Float[Array, "b f h w 3"],
+    target: Float[Array, "b f h w 3"],
+    moments: Gaussian,
+    *,
+    epsilon: float,
+    gradient_weight: float,
+    kl_weight: float,
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """The weighted sum of the module's docstring, and its terms as metrics."""
+    terms = {
+        "charbonnier": charbonnier(video, target, epsilon=epsilon),
+        "gradient": gradient_difference(video, target) if gradient_weight else jnp.zeros(()),
+        "kl": kl(moments),
+    }
+    loss = terms["charbonnier"] + gradient_weight * terms["gradient"] + kl_weight * terms["kl"]
+    rms = jnp.sqrt(jnp.mean(jnp.square(moments.mean)))
+    return loss, {**terms, "psnr": psnr(video, target), "latent_rms": rms}
 
 
 def reconstruction_loss(
@@ -78,14 +100,10 @@ def reconstruction_loss(
         params: Params, frozen: Params, batch: Float[Array, "b f h w 3"], key: Key
     ) -> tuple[Array, dict[str, Array]]:
         del frozen
-        video, moments = model.apply({"params": params}, batch, key)
-        terms = {
-            "charbonnier": charbonnier(video, batch, epsilon=epsilon),
-            "gradient": gradient_difference(video, batch) if gradient_weight else jnp.zeros(()),
-            "kl": kl(moments),
-        }
-        loss = terms["charbonnier"] + gradient_weight * terms["gradient"] + kl_weight * terms["kl"]
-        rms = jnp.sqrt(jnp.mean(jnp.square(moments.mean)))
-        return loss, {**terms, "psnr": psnr(video, batch), "latent_rms": rms}
+        outputs: Any = model.apply({"params": params}, batch, key)
+        video, moments = outputs
+        return reconstruction_terms(
+            video, batch, moments, epsilon=epsilon, gradient_weight=gradient_weight, kl_weight=kl_weight
+        )
 
     return loss_fn

@@ -1,10 +1,11 @@
-"""A trained autoencoder as others use it: pixels in and out, latents normalised, identified by its fingerprint."""
+"""A trained autoencoder as others use it: pixels in and out, latents normalised, a fingerprint."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from sora_jax.types import Clip, LatentClip, Params
 CHUNK = 16  # clips encoded at once
 
 
-def to_model(video: UInt8[Array, "*shape 3"]) -> Float[Array, "*shape 3"]:
+def to_model(video: UInt8[Any, "*shape 3"]) -> Float[Array, "*shape 3"]:
     """Pixels of 0..255 as float32 in [-1, 1]."""
     return jnp.asarray(video, jnp.float32) / 127.5 - 1.0
 
@@ -33,7 +34,7 @@ def to_pixels(video: Float[Array, "*shape 3"]) -> UInt8[Array, "*shape 3"]:
 class FrozenAutoencoder:
     """Attributes:
     model, params: the module and its trained parameters.
-    statistics: of the latents over the clips it was trained on.
+    statistics: of the latents over held-out clips.
     fingerprint: of all that decides what a latent means; a transformer refuses another one.
     """
 
@@ -47,11 +48,11 @@ class FrozenAutoencoder:
         """Pixels per latent along (frames, height, width)."""
         return self.model.ratio
 
-    def encode(self, video: UInt8[Array, "b f h w 3"]) -> Float[Array, "b lf lh lw lc"]:
+    def encode(self, video: UInt8[Any, "b f h w 3"]) -> Float[Array, "b lf lh lw lc"]:
         """The normalised mean latents of clips of one size."""
         return _encode(self.params, self.statistics, video, model=self.model)
 
-    def decode(self, latents: Float[Array, "b lf lh lw lc"]) -> UInt8[Array, "b f h w 3"]:
+    def decode(self, latents: Float[Any, "b lf lh lw lc"]) -> UInt8[Array, "b f h w 3"]:
         """The frames of normalised latents."""
         return _decode(self.params, self.statistics, latents, model=self.model)
 
@@ -82,8 +83,8 @@ def freeze(
 ) -> FrozenAutoencoder:
     """The autoencoder with the statistics of its latents over `videos`.
 
-    The deviation is that of latents drawn from the encoder's Gaussians, not of their means: a channel that carries
-    little is mostly noise, and must not be blown up to the size of one that carries much.
+    The deviation is that of latents drawn from the encoder's Gaussians, not of their means: a channel that
+    carries little is mostly noise, and must not be blown up to the size of one that carries much.
     """
 
     @jax.jit
@@ -106,10 +107,10 @@ def fingerprint(model: Autoencoder, params: Params, statistics: LatentStatistics
 @functools.partial(jax.jit, static_argnames="model")
 def _encode(params: Params, statistics: LatentStatistics, video: Array, *, model: Autoencoder) -> Array:
     mean = model.apply({"params": params}, to_model(video), method="encode").mean  # type: ignore[union-attr]
-    return (mean - statistics.mean) / statistics.std
+    return latents_lib.normalise(mean, statistics)
 
 
 @functools.partial(jax.jit, static_argnames="model")
 def _decode(params: Params, statistics: LatentStatistics, latents: Array, *, model: Autoencoder) -> Array:
-    latents = latents * statistics.std + statistics.mean
-    return to_pixels(model.apply({"params": params}, latents, method="decode"))  # type: ignore[arg-type]
+    decoded = model.apply({"params": params}, latents_lib.denormalise(latents, statistics), method="decode")
+    return to_pixels(decoded)  # type: ignore[arg-type]

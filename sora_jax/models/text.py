@@ -1,9 +1,9 @@
 """The T5 encoder over packed rows of text tokens.
 
-Source: Raffel et al. 2020, arXiv 1910.10683, Sec. 2.1; gated form: T5 v1.1; bytes: ByT5 (Xue et al. 2021, arXiv
-2105.13626); a bias per layer: umT5 (Chung et al. 2023, arXiv 2304.09151). Pre-norm blocks with RMS norms, no
-biases in dense layers, queries that are not scaled, and a learned bias on the attention logits per head and
-bucket of distance.
+Source: Raffel et al. 2020, arXiv 1910.10683, Sec. 2.1; gated form: T5 v1.1; bytes: ByT5 (Xue et al. 2021,
+arXiv 2105.13626); a bias per layer: umT5 (Chung et al. 2023, arXiv 2304.09151). Pre-norm blocks with RMS
+norms, no biases in dense layers, queries that are not scaled, and a learned bias on the attention logits per
+head and bucket of distance.
 
 Differs: several captions share a row. A token attends to its own segment only, and distances are taken along
 the row, which is the same since a segment is contiguous. So neither padding nor a neighbour changes an
@@ -26,6 +26,7 @@ from sora_jax.nn.layers import Activation, Dense, FeedForward, RMSNorm, split_he
 
 # The presets as keyword arguments of `TextEncoder`; released T5s bring their own (`models.text_hf`).
 SIZES: dict[str, dict[str, int]] = {
+    "bytes_test": {"width": 32, "depth": 1, "heads": 2, "head_dim": 16, "hidden": 48},
     "bytes_ti": {"width": 128, "depth": 2, "heads": 2, "head_dim": 64, "hidden": 320},
     "bytes_s": {"width": 256, "depth": 4, "heads": 4, "head_dim": 64, "hidden": 640},
 }

@@ -1,10 +1,11 @@
 """The diffusion transformer: packed noisy patches, a noise level per token and text, to velocities.
 
 Sources: DiT (Peebles & Xie 2023, arXiv 2212.09748); adaLN-single and cross-attention to text: PixArt-alpha
-(Chen et al. 2023, arXiv 2310.00426, Sec. 2.3); QK-norm: ViT-22B (arXiv 2302.05442); gated MLP: arXiv 2002.05202.
+(Chen et al. 2023, arXiv 2310.00426, Sec. 2.3); QK-norm: ViT-22B (arXiv 2302.05442); gated MLP: arXiv
+2002.05202.
 
-One block, with `m = shared(t) + offset` the six modulations of a token (shared: one MLP of the noise level for
-all layers; offset: learned per layer) and `norm` an RMS norm without weights:
+One block, with `m = shared(t) + offset` the six modulations of a token (shared: one MLP of the noise level
+for all layers; offset: learned per layer) and `norm` an RMS norm without weights:
     x <- x + gate1 * attention(norm(x) (1 + scale1) + shift1)
     x <- x + cross_attention(rms_norm(x), text)
     x <- x + gate2 * mlp(norm(x) (1 + scale2) + shift2)
@@ -15,10 +16,10 @@ attention, text and noise level follow the segment, so that clips of any size sh
 Parameters are `{"tokenizer", "noise_level", "blocks", "text_encoder"}`; all arrays of `blocks` have a leading
 axis of layers whether or not `scan` is set. `functools.partial(model.apply, {"params": params})` is a
 `VelocityFn`. Where the text encoder is a frozen one, its parameters come from elsewhere:
-`{"params": {**params, "text_encoder": frozen}}`. Whoever calls the model many times with one text (a sampler)
-encodes it once: `batch = model.apply(variables, batch, method="encode_text")` puts embeddings `[b m e]` in the
-place of `batch.text`, and the model takes those as they are. A batch that carries embeddings from the start
-needs no encoder (`text_encoder=None`).
+`{"params": {**params, "text_encoder": frozen}}`. Whoever calls the model many times with one text (a
+sampler) encodes it once: `batch = model.apply(variables, batch, method="encode_text")` puts embeddings
+`[b m e]` in the place of `batch.text`, and the model takes those as they are. A batch that carries embeddings
+from the start needs no encoder (`text_encoder=None`).
 """
 
 from __future__ import annotations
@@ -46,17 +47,19 @@ from sora_jax.nn.layers import (
 from sora_jax.types import PackedBatch
 
 Remat = Literal["none", "dots", "full"]
+Modulation = tuple[Float[Array, "b n d"], ...]
 Rotation = tuple[Float[Array, "b n h"], Float[Array, "b n h"]]
 
 # Keyword arguments of `Transformer`; hidden is about 8/3 of the width, in multiples that suit the hardware.
 SIZES: dict[str, dict[str, int]] = {
+    "test": {"width": 48, "depth": 2, "heads": 2, "hidden": 64},
     "ti": {"width": 192, "depth": 6, "heads": 3, "hidden": 512},
     "s": {"width": 384, "depth": 12, "heads": 6, "hidden": 1024},
     "b": {"width": 768, "depth": 12, "heads": 12, "hidden": 2048},
     "l": {"width": 1024, "depth": 24, "heads": 16, "hidden": 2816},
     "xl": {"width": 1152, "depth": 28, "heads": 16, "hidden": 3072},
-    "2b": {"width": 2048, "depth": 28, "heads": 16, "hidden": 5504},
-    "7b": {"width": 3584, "depth": 32, "heads": 28, "hidden": 9600},
+    "2b": {"width": 2048, "depth": 32, "heads": 16, "hidden": 5504},
+    "7b": {"width": 3584, "depth": 38, "heads": 28, "hidden": 9600},
 }
 LEVEL_FEATURES = 256
 
@@ -74,16 +77,16 @@ class Block(nn.Module):
         self,
         x: Float[Array, "b n d"],
         *,
-        modulation: Float[Array, "b n e"],
+        modulation: Modulation,
         segment: Int[Array, "b n"],
         rotation: Rotation,
         text: Float[Array, "b m f"],
         text_segment: Int[Array, "b m"],
     ) -> Float[Array, "b n d"]:
-        offset = self.param("modulation", nn.initializers.zeros, (modulation.shape[-1],), jnp.float32)
-        parts = jnp.split(modulation + offset[None, None, :], 6, axis=-1)
-        shift1, scale1, gate1, shift2, scale2, gate2 = parts
         zeros = nn.initializers.zeros
+        offset = self.param("modulation", zeros, (len(modulation), x.shape[-1]), jnp.float32)
+        parts = [shared + offset[i, None, None, :] for i, shared in enumerate(modulation)]
+        shift1, scale1, gate1, shift2, scale2, gate2 = parts
 
         h = modulate(rms_normalize(x), shift=shift1, scale=scale1).astype(self.dtype)
         attention = Attention(self.heads, dtype=self.dtype, implementation=self.attention, name="attention")
@@ -103,21 +106,20 @@ class Block(nn.Module):
 class NoiseLevel(nn.Module):
     """Modulations of every token from its noise level, float32.
 
-    Few noise levels are distinct within a row (one per clip, or per frame of a clip, and 0 for what is known),
-    so the MLP runs on the distinct ones and a product with a one-hot matrix spreads them (its gradient is a
-    product too; that of a gather would be a scatter).
+    Few noise levels are distinct within a row (one per clip, or per frame of a clip, and 0 for what is
+    known), so the MLP runs on the distinct ones and a product with a one-hot matrix spreads them (its
+    gradient is a product too; that of a gather would be a scatter).
     """
 
     width: int
     levels: int | None
 
     @nn.compact
-    def __call__(
-        self, t: Float[Array, "b n"], segment: Int[Array, "b n"]
-    ) -> tuple[Float[Array, "b n e"], Float[Array, "b n f"]]:
-        """The blocks' six modulations `[b n 6d]` and the last layer's two `[b n 2d]`.
+    def __call__(self, t: Float[Array, "b n"], segment: Int[Array, "b n"]) -> tuple[Modulation, Modulation]:
+        """The blocks' six modulations and the last layer's two.
 
-        A token's are NaN if `t` is outside [0, 1] or its row has more than `levels` distinct noise levels.
+        They are separate arrays, so that the layers' gradients add up without being joined first. A token's
+        are NaN if `t` is outside [0, 1] or its row has more than `levels` distinct noise levels.
         """
         t = jnp.where(segment == 0, 0.0, t.astype(jnp.float32))
         distinct, spread = (t, None) if self.levels is None else distinct_levels(t, self.levels)
@@ -130,7 +132,8 @@ class NoiseLevel(nn.Module):
         if spread is not None:
             out = jnp.einsum("bnl,bld->bnd", spread, out, precision=jax.lax.Precision.HIGHEST)
         out = jnp.where(((t >= 0) & (t <= 1))[:, :, None], out, jnp.nan)
-        return out[:, :, : 6 * self.width], out[:, :, 6 * self.width :]
+        parts = jnp.split(out, 8, axis=-1)
+        return tuple(parts[:6]), tuple(parts[6:])
 
 
 def distinct_levels(t: Float[Array, "b n"], levels: int) -> tuple[Float[Array, "b l"], Float[Array, "b n l"]]:
@@ -199,7 +202,7 @@ class Transformer(nn.Module):
         batch = self.encode_text(batch)
         tokenizer = Tokenizer(self.patch_width, self.width, dtype=self.dtype, name="tokenizer")
         noise_level = NoiseLevel(self.width, levels=self.levels, name="noise_level")
-        modulation, last = noise_level(t, batch.segment)
+        modulation, (shift, scale) = noise_level(t, batch.segment)
         x = tokenizer.embed(xt, batch.position)
         context = {
             "modulation": modulation,
@@ -209,7 +212,6 @@ class Transformer(nn.Module):
             "text_segment": batch.text_segment,
         }
         x = self._layers(x, context)
-        shift, scale = jnp.split(last, 2, axis=-1)
         return tokenizer.unembed(x, shift=shift, scale=scale)
 
     def _layers(self, x: Float[Array, "b n d"], context: dict[str, Any]) -> Float[Array, "b n d"]:

@@ -1,7 +1,7 @@
 """Text to video: prompts become rows of noise of any size, rows become latents, latents become frames.
 
-The noise of a token is a function of (seed, its place in its own grid), so a request gives the same video alone
-and packed with others, whatever the batch.
+The noise of a token is a function of (seed, its place in its own grid), so a request gives the same video
+alone and packed with others, whatever the batch.
 """
 
 from __future__ import annotations
@@ -54,6 +54,13 @@ class Settings:
     shift: float = 1.0
     eta: float = 1.0
 
+    def __post_init__(self) -> None:
+        if self.sampler not in sampler.SAMPLERS:
+            raise ValueError(f"unknown sampler {self.sampler!r}: use one of {', '.join(sampler.SAMPLERS)}")
+        if self.steps < 1:
+            raise ValueError(f"steps {self.steps} is below 1: use 30, or fewer for a draft")
+        object.__setattr__(self, "guidance_interval", tuple(self.guidance_interval))  # JSON has lists
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Generator:
@@ -61,14 +68,16 @@ class Generator:
 
     Attributes:
       apply: (params, xt, t, batch) -> velocity.
+      encode_text: (params, batch) -> the batch with its text as embeddings, made once per sample.
       params: of the transformer.
       decode: latents `[b lf lh lw lc]`, normalised -> videos `[b f h w 3]` uint8.
       ratio, patch, channels: of the latents.
     """
 
     apply: Callable[[Params, Array, Array, PackedBatch], Array]
+    encode_text: Callable[[Params, PackedBatch], PackedBatch]
     params: Params
-    decode: Callable[[Float[Array, "b lf lh lw lc"]], UInt8[Array, "b f h w 3"]]
+    decode: Callable[[Float[Any, "b lf lh lw lc"]], UInt8[Any, "b f h w 3"]]
     ratio: patches.Grid
     patch: patches.Grid
     channels: int
@@ -96,6 +105,8 @@ def generate(
     Raises:
       ValueError: a size that the autoencoder and the patch do not divide; see `patches.latent_grid`.
     """
+    if rows < 1 or not requests:
+        raise ValueError(f"{len(requests)} requests in {rows} rows: give at least one of each")
     grids = [
         patches.latent_grid(r.frames, r.height, r.width, ratio=generator.ratio, patch=generator.patch)
         for r in requests
@@ -134,20 +145,36 @@ def sample_rows(
         row_text=-(-text // TEXT_STEP) * TEXT_STEP,
         max_segments=max(len(row) for row in rows),
     )
-    tokens = _sample(generator.params, batch, apply=generator.apply, settings=settings)
+    tokens = _sample(
+        generator.params,
+        batch,
+        apply=generator.apply,
+        encode_text=generator.encode_text,
+        settings=settings,
+    )
     clips = patches.unpack_rows(
         np.asarray(tokens)[: len(rows)], batch.segment[: len(rows)], grids=batch.grid, patch=generator.patch
     )
     return clips
 
 
-@functools.partial(jax.jit, static_argnames=("apply", "settings"))
-def _sample(params: Params, batch: PackedBatch, *, apply: Callable[..., Array], settings: Settings) -> Array:
+@functools.partial(jax.jit, static_argnames=("apply", "encode_text", "settings"))
+def _sample(
+    params: Params,
+    batch: PackedBatch,
+    *,
+    apply: Callable[..., Array],
+    encode_text: Callable[[Params, PackedBatch], PackedBatch],
+    settings: Settings,
+) -> Array:
     key = rng.key(0, "sample")
+    empty = encode_text(params, conditioning.drop_all_captions(batch))
+    batch = encode_text(params, batch)
     velocity_fn = guidance.guided(
         functools.partial(apply, params),
         guidance_scale=settings.guidance_scale,
         interval=settings.guidance_interval,
+        unconditional=lambda batch: batch._replace(text=empty.text, text_segment=empty.text_segment),
     )
     return sampler.sample(
         jax.random.fold_in(key, 1),
@@ -190,10 +217,6 @@ def _plan(grids: Sequence[patches.Grid], *, row_tokens: int) -> list[list[int]]:
 def _decoded(
     generator: Generator, numbers: Sequence[int], latents: Sequence[np.ndarray]
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """(number, video) of every clip; clips of one shape are decoded together."""
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for place, clip in enumerate(latents):
-        by_shape.setdefault(clip.shape, []).append(place)
-    for places in by_shape.values():
-        for place in places:
-            yield numbers[place], np.asarray(generator.decode(latents[place][None]))[0]
+    """(number, video) of every clip, one at a time."""
+    for number, clip in zip(numbers, latents, strict=True):
+        yield number, np.asarray(generator.decode(clip[None]))[0]

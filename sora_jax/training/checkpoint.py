@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import json
+import math
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -46,6 +47,8 @@ __all__ = [
 # Keys of a configuration that may differ between a checkpoint and the run that resumes it: how long, how
 # often to look, where to write. A key names itself and everything below it.
 MAY_CHANGE = (
+    "autoencoder",  # where they lie; what they are is in the manifest hash
+    "data.latents",
     "workdir",
     "minutes",
     "optimizer.total_steps",
@@ -57,6 +60,9 @@ MAY_CHANGE = (
     "train.checkpoint_minutes",
     "train.evaluate_every",
     "train.keep",
+    "data.workers",
+    "data.prefetch",
+    "data.cache",
     "total_steps",
     "evaluation",
     "sharding",
@@ -177,10 +183,18 @@ class Checkpointer:
         return self.directory / str(step)
 
     def is_better(self, values: Mapping[str, float]) -> bool:
-        """Whether these evaluators' values beat the best checkpoint's (true if there is none)."""
-        if self.best_metric is None or self.best_metric not in values:
+        """Whether these evaluators' values beat the best checkpoint's (true if there is none); {} does not.
+
+        Raises:
+          ValueError: `best_metric` is not among them.
+        """
+        if self.best_metric is None or not values:
             return False
+        if self.best_metric not in values:
+            raise ValueError(f"best_metric {self.best_metric!r} is none of the evaluators' {sorted(values)}")
         new, old = values[self.best_metric], self._best
+        if not math.isfinite(new):
+            return False
         return old is None or (new < old if self._best_mode == "min" else new > old)
 
     def save(self, state: TrainState, *, values: Mapping[str, float] | None = None) -> None:
@@ -197,9 +211,10 @@ class Checkpointer:
         self._manager.check_for_errors()
         if step in self._manager.all_steps():
             return
-        score = None if values is None or self.best_metric is None else values.get(self.best_metric)
-        if values is not None and score is not None and self.is_better(values):
-            self._best = score
+        values = values or {}
+        if self.is_better(values):
+            self._best = values[self.best_metric or ""]
+        score = values.get(self.best_metric or "", math.nan)
         self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -208,7 +223,7 @@ class Checkpointer:
                 rest=ocp.args.StandardSave({"step": state.step, "opt_state": tree.flatten(state.opt_state)}),
                 meta=ocp.args.JsonSave({**self._meta, "saved": datetime.datetime.now().isoformat()}),
             ),
-            metrics=None if score is None else {self.best_metric: score},
+            metrics={self.best_metric: score} if math.isfinite(score) else None,
             force=True,
         )
 

@@ -23,6 +23,7 @@ from sora_jax.worlds.placing import (
     tilt,
     velocity,
 )
+from sora_jax.worlds.placing import Heldout as Heldout
 from sora_jax.worlds.scene import Family, Scene
 
 GRAVITY = (5.0, 8.0)  # world units/s^2

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable
 
 from sora_jax.worlds import scene as scene_lib
 from sora_jax.worlds.facts import STILL, Facts, ObjectFacts
@@ -144,23 +145,22 @@ def _read(sentence: str, story: _Story) -> None:
             pending = []
 
 
-def _predicate(text: str, subjects: list[int], story: _Story):
+def _predicate(text: str, subjects: list[int], story: _Story) -> Callable[[list[int]], None] | None:
     """Record what the text says of its subjects; returns what is to be done with the next noun phrase."""
-    act = None
     text = _ORIGIN.sub("", text)
     if re.search(r"\b(?:both|all)\b", text):
         subjects = list(range(len(story.objects)))
-    if relation := _RELATION.search(text):
+    relation, hit = _RELATION.search(text), _HIT.search(text)
+    if relation:
         word = f"{relation['side']} of" if relation["side"] else "above" if relation["above"] else "below"
         text = text[: relation.start()]
-
-        def act(objects: list[int]) -> None:
-            story.relations.extend((i, word, j) for i in subjects for j in objects)
-
-    elif hit := _HIT.search(text):
+    elif hit:
         text = text[: hit.start()]
 
-        def act(objects: list[int]) -> None:
+    def act(objects: list[int]) -> None:
+        if relation:
+            story.relations.extend((i, word, j) for i in subjects for j in objects)
+        else:
             story.events.extend(("hits", i, j) for i in subjects for j in objects)
 
     def event(verb: str) -> None:
@@ -185,7 +185,7 @@ def _predicate(text: str, subjects: list[int], story: _Story):
         story.state(subjects, direction=_compass(heading))
     if speed:
         story.state(subjects, speed=SPEED_WORDS[speed[1]])
-    return act
+    return act if relation or hit else None
 
 
 def _compass(found: re.Match) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import get_args
+from typing import cast, get_args
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from sora_jax.worlds import families as families_lib
 from sora_jax.worlds import placing
 from sora_jax.worlds import simulate as simulate_lib
 from sora_jax.worlds.placing import Heldout
-from sora_jax.worlds.scene import Scene
+from sora_jax.worlds.scene import Family, Scene
 
 TEXT_BOUND = 256  # text tokens no caption of the world exceeds
 SIDES = tuple(range(48, 129, 16))
@@ -65,8 +65,9 @@ class WorldSource:
             raise ValueError(f"families {sorted(unknown)} are not among {sorted(families_lib.FAMILIES)}")
         if heldout not in get_args(Heldout):
             raise ValueError(f"heldout {heldout!r} is not one of {get_args(Heldout)}")
-        self._seed, self._length, self._heldout = seed, length, heldout
-        self._families = {k: v for k, v in families.items() if v > 0}
+        self._seed, self._length = seed, length
+        self._heldout: Heldout = heldout  # pyright: ignore[reportAttributeAccessIssue]
+        self._families = {cast(Family, name): share for name, share in families.items() if share > 0}
         self._table = self._draw_sizes(
             dict(FRAMES if frames is None else frames), dict(all_sizes() if sizes is None else sizes)
         )
@@ -101,10 +102,10 @@ class WorldSource:
             fps=FPS[int(stream.random() * len(FPS))],
             heldout=self._heldout,
         )
-        family = (
-            "arrangement" if frames == 1 else draw.pick(tuple(self._families), tuple(self._families.values()))
-        )
-        return families_lib.sample(draw, family)
+        if frames == 1:
+            return families_lib.sample(draw, "arrangement")
+        family = draw.pick(tuple(self._families), tuple(self._families.values()))
+        return families_lib.sample(draw, cast(Family, family))
 
     def __getitem__(self, index: int) -> Clip:
         scene = self.scene(index)

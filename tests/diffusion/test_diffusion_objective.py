@@ -212,9 +212,11 @@ def test_captions_are_dropped_in_their_share_and_given_frames_get_their_little_n
     assert abs(dropped.mean() - rate) < 5 * np.sqrt(rate * (1 - rate) / clips)
     little = np.asarray(drawn.t[:, 0])
     assert little.max() <= 0.2 and abs(little.mean() - 0.1) < 5 * 0.2 / np.sqrt(12 * clips)
-    np.testing.assert_allclose(
-        drawn.xt[:, 0], path.mix(batch.tokens, drawn.xt * 0, t=drawn.t)[:, 0], atol=1.1
-    )
+    some = little > 0.02  # float32 rounding over a smaller t is no longer small
+    t = little[some, None]
+    noise = (np.asarray(drawn.xt[:, 0])[some] - (1 - t) * np.asarray(batch.tokens[:, 0])[some]) / t
+    assert abs(noise.mean()) < 5 / np.sqrt(noise.size)
+    assert abs(noise.var() - 1) < 5 * np.sqrt(2 / noise.size)
     assert not np.asarray(drawn.counted[:, 0]).any() and np.asarray(drawn.counted[:, 1]).all()
     assert abs(np.corrcoef(dropped, drawn.t[:, 1])[0, 1]) < 5 / np.sqrt(clips)
 

@@ -71,6 +71,10 @@ def root_mean_square(x):
     return float(np.sqrt(np.mean(np.square(x))))
 
 
+def test_every_sampler_has_a_stated_order():
+    assert set(ORDERS) | {"stochastic"} == set(sampler.SAMPLERS)
+
+
 @pytest.mark.parametrize("name", ORDERS)
 def test_the_observed_order_of_convergence_in_even_steps_of_logsnr(name, run, points):
     batch, z = points

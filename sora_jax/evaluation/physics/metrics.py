@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -173,26 +173,32 @@ def match(tracks: Tracks, truth: Facts) -> Match:
 
 
 def _settle(tracks: Tracks, truth: Facts, track: np.ndarray) -> np.ndarray:
-    """Deal the tracks of equal objects among them so that most relations hold."""
+    """The dealing among equal objects by which most relations hold."""
+    if not truth.relations:
+        return track
+    return max(deals(truth, track), key=lambda t: sum(_holds(tracks, t, r) for r in truth.relations))
+
+
+def deals(truth: Facts, track: np.ndarray) -> Iterator[np.ndarray]:
+    """Every way to deal the tracks of equal objects, of which exactly the same is said, among them."""
     equal: dict[ObjectFacts, list[int]] = {}
     for k, stated in enumerate(truth.objects):
         equal.setdefault(stated, []).append(k)
-    for group in (g for g in equal.values() if len(g) > 1 and truth.relations):
-        choices = []
-        for order in itertools.permutations(group):
-            choice = track.copy()
+    groups = list(equal.values())
+    for orders in itertools.product(*map(itertools.permutations, groups)):
+        choice = track.copy()
+        for group, order in zip(groups, orders, strict=True):
             choice[group] = track[list(order)]
-            choices.append(choice)
-        held = [sum(_holds(tracks, choice, r) for r in truth.relations) for choice in choices]
-        track = choices[int(np.argmax(held))]
-    return track
+        yield choice
 
 
 def _holds(tracks: Tracks, track: np.ndarray, relation: tuple[int, str, int]) -> bool:
     """Whether two tracks stand in a relation, by the sign of their mean offset while both are seen."""
     i, word, j = relation
     a, b = track[i], track[j]
-    both = np.flatnonzero(tracks.present[:, a] & tracks.present[:, b]) if min(a, b) >= 0 else np.zeros(0, int)
+    if a < 0 or b < 0:
+        return False
+    both = np.flatnonzero(tracks.present[:, a] & tracks.present[:, b])
     offset = (tracks.position[both, a] - tracks.position[both, b]) @ np.array(RELATIONS[word], float)
     return bool(len(both)) and float(np.mean(offset)) > 0
 

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int, UInt8
 from sora_jax.evaluation.physics import shapes, touching
 
 FOREGROUND = 0.12  # distance from the background in RGB [0, 1]; 3 sigma of noise 5/255 in each channel
+MISFIT, SPREAD = 0.1, 0.15  # of a group's pixels from one colour line, and of its core: more is two colours
 MAX_GROUPS = 64  # per frame; the largest are kept
 
 DETECTION_DTYPE = np.dtype(
@@ -81,7 +82,11 @@ def _groups(mask: UInt8[np.ndarray, "h w"]) -> tuple[int, np.ndarray, np.ndarray
         keep = np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:MAX_GROUPS] + 1
         table = np.zeros(count, np.uint16)
         table[keep] = np.arange(1, MAX_GROUPS + 1)
-        label, stats, count = np.take(table, label), stats[np.concatenate([[0], keep])], MAX_GROUPS + 1
+        label, stats, count = (
+            table[np.asarray(label, np.intp)],
+            stats[np.concatenate([[0], keep])],
+            MAX_GROUPS + 1,
+        )
     grown = np.where(label > 0, label, cv2.dilate(label, np.ones((3, 3), np.uint8)))
     return count - 1, grown, stats[1:]
 
@@ -190,7 +195,7 @@ def _measure(
     ghost = coverage < 0.5
     found["color"] = np.where(ghost, -1, color)
     found["rgb"] = core
-    return found, (misfit < 0.06) & (spread < 0.12)
+    return found, (misfit < MISFIT) & (spread < SPREAD)
 
 
 def _of_pieces(

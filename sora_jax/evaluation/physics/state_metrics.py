@@ -36,8 +36,11 @@ def unsteadiness(tracks: Tracks, o: int) -> float:
 
 
 class Events(NamedTuple):
+    """Counts of one clip; `clones` are the births that look like an object present beside them."""
+
     births: int
     deaths: int
+    clones: int
     object_seconds: float
 
 
@@ -49,14 +52,23 @@ def births_deaths(tracks: Tracks) -> Events:
     there. The rate of a set of clips is the sum of events over the sum of object-seconds (frames / fps of
     each object's presence).
     """
-    births = deaths = 0
+    births = deaths = clones = 0
     for o in range(tracks.present.shape[1]):
         seen = tracks.present[:, o].astype(int)
         for f in np.flatnonzero(np.diff(seen) == -1):
             deaths += not _excused(tracks, o, int(f), step=1)
         for f in np.flatnonzero(np.diff(seen) == 1) + 1:
-            births += not _excused(tracks, o, int(f), step=-1)
-    return Events(births, deaths, float(tracks.present.sum() / tracks.fps))
+            born = not _excused(tracks, o, int(f), step=-1)
+            births += born
+            clones += born and _double(tracks, o, int(f))
+    return Events(births, deaths, clones, float(tracks.present.sum() / tracks.fps))
+
+
+def _double(tracks: Tracks, o: int, f: int) -> bool:
+    """Whether an object that looks like track `o` stands beside its birth, and stood there before."""
+    look = (tracks.color[o], tracks.shape[o])
+    there = np.flatnonzero(tracks.present[f] & tracks.present[f - 1])
+    return any((tracks.color[k], tracks.shape[k]) == look for k in there if k != o)
 
 
 def _excused(tracks: Tracks, o: int, f: int, *, step: int) -> bool:

@@ -17,13 +17,14 @@ from jaxtyping import Bool, Float, UInt8
 
 MAX_COLORS = 5  # of one group
 LEAST_GAIN = 0.03  # squared RGB distance that a further colour must save, on a speck's worth of pixels
+OUTLIER = 0.3  # squared RGB distance that a pixel of no colour at all costs
 FLAT = 0.15  # largest change over a 3x3 neighbourhood, per channel, that is no edge
 NEIGHBOURS = np.ones((3, 3), np.uint8)
 
 
 def dent_limit(area: float) -> float:
     """Deepest dent, in pixels, that the outline of one convex figure of `area` pixels may show."""
-    return max(1.6, 0.2 * math.sqrt(area / math.pi))
+    return max(2.0, 0.3 * math.sqrt(area / math.pi))
 
 
 def _dents(mask: UInt8[np.ndarray, "h w"]) -> list[tuple[float, tuple[int, int], np.ndarray]]:
@@ -78,7 +79,7 @@ def choose_colors(
     min_area: float,
 ) -> list[int]:
     """Indices of the palette colours that a group is made of; all colours relative to the background."""
-    cost = np.minimum((pixels**2).sum(axis=1), 0.1)
+    cost = np.minimum((pixels**2).sum(axis=1), OUTLIER)
     at_color = ((pixels[:, None] - colors) ** 2).sum(axis=-1)
     chosen: list[int] = []
     mixed = _along(pixels, np.zeros(3), colors)[1]
@@ -86,7 +87,7 @@ def choose_colors(
         trial = np.minimum(cost[:, None], np.where(flat[:, None], at_color, mixed))
         gain = (cost[:, None] - trial).sum(axis=0)
         best = int(gain.argmax())
-        if chosen and gain[best] < LEAST_GAIN * min_area:
+        if gain[best] <= (LEAST_GAIN * min_area if chosen else 0):
             break
         chosen.append(best)
         cost = trial[:, best]

@@ -2,8 +2,8 @@
 
     python -m sora_jax.worlds.tfds_set --config small --data_dir out/tfds
 
-takes the flags of `tfds build` and runs its code. (The `tfds` program itself, in TFDS 4.9.10, imports a format
-converter that needs TensorFlow.)
+takes the flags of `tfds build` and runs its code. (The `tfds` program itself, in TFDS 4.9.10, imports a
+format converter that needs TensorFlow.)
 """
 
 from __future__ import annotations

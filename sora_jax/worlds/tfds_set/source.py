@@ -21,13 +21,14 @@ class TFDSSource:
 
     def __init__(self, directory: str | Path, *, split: str = "train"):
         builder = tfds.builder_from_directory(str(directory))
-        missing = {"video", "fps", "captions", "id", "sizes"} - set(builder.info.features or ())
+        missing = {"video", "fps", "captions", "id", "sizes"} - set(dict(builder.info.features or {}))  # pyright: ignore
         if missing:
             raise ValueError(
                 f"{directory} lacks {sorted(missing)}: lay the set out as tfds_set.features.features()"
             )
-        self._clips = builder.as_data_source(split=split)
-        rows = builder.as_data_source(split=split, decoders={"video": tfds.decode.SkipDecoding()})
+        self._clips = builder.as_data_source(split=split)  # pyright: ignore[reportCallIssue]
+        skip = {"video": tfds.decode.SkipDecoding()}
+        rows = builder.as_data_source(split=split, decoders=skip)  # pyright: ignore[reportCallIssue]
         names = SIZE_DTYPE.names or ()
         self._sizes = np.array([tuple(int(row["sizes"][n]) for n in names) for row in rows], SIZE_DTYPE)
 

@@ -42,6 +42,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         config = self.builder_config
+        assert isinstance(config, WorldConfig)
         return {
             "train": self._generate_examples(WorldSource(seed=config.seed, length=config.train)),
             "validation": self._generate_examples(

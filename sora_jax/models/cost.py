@@ -1,0 +1,79 @@
+"""Parameters and forward FLOPs of a transformer, by formula.
+
+XLA's own count is no substitute: it counts the body of a scan once and kernels not at all (PERFORMANCE.md).
+A backward pass costs twice the forward one. Letters: `d` width, `h` hidden, `p` patch, `e` text width.
+"""
+
+from __future__ import annotations
+
+from sora_jax.models.text import TextEncoder
+from sora_jax.models.tokenizer import SECONDS_FREQUENCIES, SPACE_FREQUENCIES
+from sora_jax.models.transformer import LEVEL_FEATURES, Transformer
+
+_POSITION_FEATURES = 2 * (len(SECONDS_FREQUENCIES) + 2 * len(SPACE_FREQUENCIES))
+
+
+def count_parameters(model: Transformer, *, text_width: int | None = None) -> int:
+    """How many numbers `model.init` makes, the text encoder's included if the model has one.
+
+    Args:
+      text_width: of the embeddings, needed where the model has no text encoder.
+    """
+    d, h, p = model.width, model.hidden, model.patch_width
+    e = _text_width(model, text_width)
+    tokenizer = (p * d + d) + _POSITION_FEATURES * d + (d * p + p)
+    noise_level = (LEVEL_FEATURES * d + d) + (d * d + d) + (8 * d * d + 8 * d)
+    attention = 4 * d * d + 2 * (d // model.heads)
+    cross = 2 * d * d + 2 * e * d + 2 * (d // model.heads) + d
+    block = attention + cross + 3 * d * h + 6 * d
+    text = 0 if model.text_encoder is None else count_text_parameters(model.text_encoder)
+    return tokenizer + noise_level + model.depth * block + text
+
+
+def count_text_parameters(encoder: TextEncoder) -> int:
+    """How many numbers `TextEncoder.init` makes."""
+    e, inner = encoder.width, encoder.heads * encoder.head_dim
+    block = 4 * e * inner + (3 if encoder.gated else 2) * e * encoder.hidden + 2 * e
+    tables = encoder.depth if encoder.bias_per_layer else 1
+    return encoder.vocabulary * e + tables * encoder.buckets * encoder.heads + encoder.depth * block + e
+
+
+def count_flops(
+    model: Transformer, *, rows: int, tokens: int, text: int, text_width: int | None = None
+) -> int:
+    """Multiplications and additions of the matrix products of one forward pass; elementwise work is left out.
+
+    Attention is counted as it is computed, over whole rows, not over the segments' own pairs.
+
+    Args:
+      rows: of the batch.
+      tokens, text: per row, padding included.
+      text_width: of the embeddings, needed where the model has no text encoder.
+    """
+    d, h, p, n = model.width, model.hidden, model.patch_width, rows * tokens
+    e = _text_width(model, text_width)
+    tokenizer = n * (2 * p * d + _POSITION_FEATURES * d)
+    distinct = n if model.levels is None else rows * model.levels
+    noise_level = distinct * (LEVEL_FEATURES * d + 9 * d * d)
+    if model.levels is not None:
+        noise_level += n * model.levels * 8 * d
+    dense = n * (6 * d * d + 3 * d * h) + rows * text * 2 * e * d
+    attention = 2 * n * tokens * d + 2 * n * text * d
+    encoder = 0 if model.text_encoder is None else _text_products(model.text_encoder, rows=rows, text=text)
+    return 2 * (tokenizer + noise_level + model.depth * (dense + attention) + encoder)
+
+
+def _text_products(encoder: TextEncoder, *, rows: int, text: int) -> int:
+    e, inner = encoder.width, encoder.heads * encoder.head_dim
+    dense = rows * text * (4 * e * inner + (3 if encoder.gated else 2) * e * encoder.hidden)
+    tables = encoder.depth if encoder.bias_per_layer else 1
+    bias = tables * 2 * text * encoder.buckets * encoder.heads
+    return encoder.depth * (dense + 2 * rows * text * text * inner) + bias
+
+
+def _text_width(model: Transformer, text_width: int | None) -> int:
+    if model.text_encoder is not None:
+        return model.text_encoder.width
+    if text_width is None:
+        raise ValueError("the model has no text_encoder: give text_width, the width of its embeddings")
+    return text_width

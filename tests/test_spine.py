@@ -1,0 +1,161 @@
+"""The whole road at its smallest: every public command, one after the other, on real clips."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from sora_jax import build, evaluate, export, folder, make_latents, sample, train
+from sora_jax.command import UsageError
+from sora_jax.data.latents import LatentSource
+from sora_jax.sampling import video_files
+from sora_jax.sampling.generate import Request, Settings, generate
+from sora_jax.types import LatentClip
+from sora_jax.worlds.source import WorldSource
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A run folder with a trained (for seconds) and exported model."""
+    run = tmp_path_factory.mktemp("run")
+    ae, frozen, latents, dit, model = (
+        str(run / name) for name in ("autoencoder", "frozen", "latents", "transformer", "model")
+    )
+    code = train.main(["--config", "configs/autoencoder.py:smoke", "--workdir", ae])
+    assert code == 0 and (run / "autoencoder/finished").exists()
+    export.main(["autoencoder", "--workdir", ae, "--out", frozen])
+    make_latents.main(["--config", "configs/latents.py:smoke", "--autoencoder", frozen, "--out", latents])
+    inputs = [f"--config.autoencoder={frozen}", f"--config.data.latents={latents}"]
+    code = train.main(["--config", "configs/dit.py:smoke", "--workdir", dit, *inputs])
+    assert code == 0 and (run / "transformer/finished").exists()
+    export.main(["model", "--workdir", dit, "--autoencoder", frozen, "--out", model])
+    return run
+
+
+def test_training_logs_a_falling_loss_and_the_held_out_one(run):
+    for name, heldout in (("autoencoder", "heldout_psnr"), ("transformer", "heldout_loss")):
+        rows = [json.loads(line) for line in (run / name / "metrics.jsonl").read_text().splitlines()]
+        losses = [row["loss"] for row in rows if "loss" in row]
+        assert losses[-1] < losses[0]
+        assert any(heldout in row for row in rows)
+        assert list((run / name / "tensorboard").iterdir())
+
+
+def test_the_training_set_holds_none_of_the_held_out_prompts(run):
+    prompts = [
+        json.loads(line)["prompt"] for line in (run / "latents/prompts.jsonl").read_text().splitlines()
+    ]
+    source = LatentSource(run / "latents/train")
+    captions = {text for k in range(len(source)) for text in source[k].captions.values()}
+    assert prompts and captions and captions.isdisjoint(prompts)
+
+
+def test_the_sampled_video_has_the_asked_size_and_is_the_same_again(run, capsys):
+    out = run / "sample.mp4"
+    arguments = [
+        "--prompt",
+        "a red circle moving left",
+        "--checkpoint",
+        str(run / "model"),
+        "--out",
+        str(out),
+    ]
+    arguments += ["--frames", "9", "--height", "48", "--width", "80", "--steps", "2", "--score"]
+    sample.main([*arguments, "--sheet", str(run / "sheet.png")])
+    video, _ = video_files.read_video(out)
+    assert video.shape == (9, 48, 80, 3)
+    assert (run / "sheet.png").stat().st_size > 0
+    assert "parsed:" in capsys.readouterr().out
+    first = out.read_bytes()
+    sample.main(arguments)
+    assert out.read_bytes() == first
+
+
+def test_a_request_gives_the_same_video_alone_and_packed(run):
+    generator, _ = build.load_generator(run / "model")
+    # A model of 8 steps puts out almost nothing: move its weights, so that a leak would show.
+    draw = np.random.default_rng(0)
+    moved = jax.tree.map(lambda x: x + 0.05 * draw.normal(size=x.shape).astype(np.float32), generator.params)
+    generator = dataclasses.replace(generator, params=moved)
+    requests = [
+        Request(prompt="a red circle moving left", frames=9, height=48, width=48, fps=8, seed=3),
+        Request(prompt="a blue bar", frames=1, height=48, width=64, fps=8, seed=3),
+        Request(prompt="two green squares", frames=5, height=64, width=48, fps=16, seed=4),
+    ]
+    settings = Settings(steps=2, guidance_scale=2.0)
+    together = generate(generator, requests, settings=settings, row_tokens=60, rows=2)
+    for request, packed in zip(requests, together, strict=True):
+        (alone,) = generate(generator, [request], settings=settings)
+        assert alone.shape == packed.shape
+        assert np.abs(alone.astype(int) - packed).max() <= 1  # a pixel at .5 may round either way
+    other = dataclasses.replace(requests[0], prompt="two blue bars bounce off the floor")
+    (told_otherwise,) = generate(generator, [other], settings=settings)
+    assert np.abs(together[0].astype(int) - told_otherwise).max() > 1  # the caption is heard
+
+
+def test_scores_stand_beside_their_floors_and_nulls(run):
+    prompts = str(run / "latents/prompts.jsonl")
+    arguments = ["--checkpoint", str(run / "model"), "--prompts", prompts, "--steps", "2"]
+    evaluate.main(["prompts", *arguments, "--out", str(run / "scores")])
+    scores = json.loads((run / "scores/scores.json").read_text())["scores"]
+    assert set(scores) == {"one object", "two objects", "images", "held-out combinations"}
+    truth, floor = scores["one object"]["truth"], scores["one object"]["shuffled captions"]
+    assert truth["color"]["mean"] == 1.0 and floor["color"]["mean"] < 1.0
+    evaluate.main(["autoencoder", *arguments[:4], "--out", str(run / "scores")])
+    assert json.loads((run / "scores/autoencoder.json").read_text())["images"]["psnr"]["clips"] == 2
+
+
+def test_weights_that_are_not_the_tables_are_refused(run, tmp_path):
+    table, autoencoder, _ = folder.read(run / "frozen")
+    autoencoder["decoder_embed"]["kernel"] = autoencoder["decoder_embed"]["kernel"] + 1.0
+    folder.write(tmp_path / "tampered", table, autoencoder=autoencoder)
+    with pytest.raises(ValueError, match="do not belong together"):
+        build.load_autoencoder(tmp_path / "tampered")
+
+
+def test_latents_of_another_autoencoder_are_refused(run, tmp_path):
+    shutil.copytree(run / "latents", tmp_path / "latents")
+    for file in (tmp_path / "latents").glob("*/store.json"):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "fingerprint": "other"}))
+    inputs = [f"--config.autoencoder={run / 'frozen'}", f"--config.data.latents={tmp_path / 'latents'}"]
+    with pytest.raises(UsageError, match="were made by autoencoder other"):
+        train.main(["--config", "configs/dit.py:smoke", "--workdir", str(tmp_path / "dit"), *inputs])
+
+
+def test_a_clip_with_a_held_out_caption_is_left_out(tmp_path):
+    source = WorldSource(seed=1, length=4, frames={1: 1.0}, sizes={(48, 64): 1.0})
+
+    class Encoder:
+        def encode_clips(self, clips):
+            for c in clips:
+                latents = np.zeros((1, 6, 8, 2), np.float32)
+                yield LatentClip(latents=latents, fps=c.fps, captions=c.captions, id=c.id, frames=1)
+
+    banned = frozenset({source[1].captions["descriptive"]})  # not a phrasing that is kept
+    meta = {"fingerprint": "x", "ratio": [4, 8, 8]}
+    assert make_latents._write(tmp_path, source, Encoder(), meta, banned, float("inf"), 4, ("short",))
+    assert LatentSource(tmp_path).ids.tolist() == [source[k].id for k in (0, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--height", "90"], "height 90 is not a multiple of 16 .*: use 80 or 96"),
+        (["--frames", "10"], "frames 10 .*: use 9 or 13"),
+        (["--out", "x.avi"], "use one of .mp4"),
+        (["--seed", "-1"], "--seed -1 is outside"),
+        (["--steps", "0"], "steps 0 is below 1"),
+    ],
+)
+def test_bad_input_names_the_value_and_the_mend(run, arguments, message):
+    with pytest.raises(UsageError, match=message):
+        sample.main(["--prompt", "a red circle", "--checkpoint", str(run / "model"), *arguments])
+
+
+def test_an_unknown_checkpoint_names_the_shipped_ones():
+    with pytest.raises(FileNotFoundError, match=r"give a folder .* or one of the shipped models"):
+        sample.main(["--prompt", "a red circle", "--checkpoint", "nothing"])
