@@ -43,7 +43,9 @@ def run():
         times = times.reshape(*times.shape, *[1] * (3 - times.ndim))
         times = np.concatenate([times, np.repeat(times[-1:], STEPS + 1 - len(times), axis=0)])
         times = np.broadcast_to(times, (STEPS + 1, *batch.segment.shape))
-        return np.asarray(compiled(name, times, noise, batch, eta))
+        x = np.asarray(compiled(name, times, noise, batch, eta))
+        assert np.isfinite(x).all(), "the network was shown what it must not see"
+        return x
 
     return padded
 
