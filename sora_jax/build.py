@@ -287,8 +287,7 @@ def _train_transformer(config: Table) -> Training:
         return model.init(key, batch.tokens, jnp.zeros(batch.segment.shape), batch)["params"]
 
     def loss_fn(params: Params, frozen: Params, batch: PackedBatch, key: Key):
-        loss, metrics = objective(key, functools.partial(apply, params), batch)
-        return loss, {name: value for name, value in metrics.items() if name != "loss"}  # the step's own
+        return objective(key, functools.partial(apply, params), batch)
 
     evaluation = config.evaluation
     heldout = batches(0, store="heldout", stages=((None, None),))
