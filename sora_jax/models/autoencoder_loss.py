@@ -28,8 +28,9 @@ def charbonnier(
     video: Float[Array, "b f h w 3"], target: Float[Array, "b f h w 3"], *, epsilon: float = 0.02
 ) -> Float[Array, ""]:
     """Mean sqrt(error^2 + epsilon^2) - epsilon: squared below `epsilon` (of a range of 2), absolute above."""
-    error = (video - target).astype(jnp.float32)
-    return jnp.mean(jnp.sqrt(jnp.square(error) + epsilon**2)) - epsilon
+    square = jnp.square((video - target).astype(jnp.float32))
+    # sqrt(a + b^2) - b as a / (sqrt(a + b^2) + b): no difference of two nearly equal numbers.
+    return jnp.mean(square / (jnp.sqrt(square + epsilon**2) + epsilon))
 
 
 def gradient_difference(
