@@ -172,6 +172,25 @@ def text_apply(model: transformer_lib.Transformer) -> Callable[[Params, PackedBa
     return apply
 
 
+def _generator(
+    model: transformer_lib.Transformer,
+    params: Params,
+    frozen: FrozenAutoencoder,
+    *,
+    patch: patches.Grid,
+    prediction: path.Prediction,
+) -> Generator:
+    return Generator(
+        apply=velocity_apply(model, prediction=prediction),
+        encode_text=text_apply(model),
+        params=params,
+        decode=frozen.decode,
+        ratio=frozen.ratio,
+        patch=patch,
+        channels=frozen.model.channels,
+    )
+
+
 def load_generator(name: str | Path) -> tuple[Generator, Settings]:
     """The model of a folder or a shipped name, ready to sample, and how it is best sampled.
 
@@ -187,15 +206,7 @@ def load_generator(name: str | Path) -> tuple[Generator, Settings]:
     # Sampling levels are few; None takes any number.
     config = ConfigDict({**table["transformer"], "levels": None, "scan": True})
     model = transformer(config, patch_width=int(np.prod(patch)) * frozen.model.channels)
-    generator = Generator(
-        apply=velocity_apply(model, prediction=table["prediction"]),
-        encode_text=text_apply(model),
-        params=params,
-        decode=frozen.decode,
-        ratio=frozen.ratio,
-        patch=patch,
-        channels=frozen.model.channels,
-    )
+    generator = _generator(model, params, frozen, patch=patch, prediction=table["prediction"])
     return generator, Settings(**table.get("sampling", {}))
 
 
@@ -246,7 +257,12 @@ def _train_autoencoder(config: Table) -> Training:
     )
 
 
-def _train_transformer(config: Table) -> Training:
+def _frozen_and_stores(config: Table) -> tuple[FrozenAutoencoder, dict[str, LatentSource]]:
+    """The autoencoder, and the stores "train" and "heldout" of the latents that it made.
+
+    Raises:
+      ValueError: one of them is not given, or the latents are another autoencoder's.
+    """
     for name, given in (("autoencoder", config.autoencoder), ("data.latents", config.data.latents)):
         if not given:
             raise ValueError(f"{name} is not given: add --config.{name}=FOLDER")
@@ -258,6 +274,11 @@ def _train_transformer(config: Table) -> Training:
                 f"the latents in {config.data.latents}/{name} were made by autoencoder {store.fingerprint}, "
                 f"and {config.autoencoder} is {frozen.fingerprint}: make the latents again, or name theirs"
             )
+    return frozen, stores
+
+
+def _train_transformer(config: Table) -> Training:
+    frozen, stores = _frozen_and_stores(config)
     patch = tuple(config.patch)
     width = int(np.prod(patch)) * frozen.model.channels
     model = transformer(config.model, patch_width=width)
@@ -300,15 +321,7 @@ def _train_transformer(config: Table) -> Training:
         Request(prompt=p, frames=frames, height=height, width=side, fps=evaluation.fps, seed=k)
         for k, p in enumerate(evaluation.prompts)
     ]
-    generator = Generator(
-        apply=apply,
-        encode_text=text_apply(model),
-        params={},
-        decode=frozen.decode,
-        ratio=frozen.ratio,
-        patch=patch,
-        channels=frozen.model.channels,
-    )
+    generator = _generator(model, {}, frozen, patch=patch, prediction=config.prediction)
 
     def draw(params: Params) -> list[np.ndarray]:
         ready = dataclasses.replace(generator, params=params)
