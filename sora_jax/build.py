@@ -222,10 +222,13 @@ def _train_autoencoder(config: Table) -> Training:
     shapes = tuple((tuple(shape), share) for shape, share in data.shapes)
     reconstruction = autoencoder_loss.reconstruction_loss(model, **config.loss.to_dict())
 
+    trained = folder.read(config.start_from)[1] if config.start_from else {}
+
     def init_params(key: Key) -> Params:
         (frames, height, width), _ = shapes[0]
         init_key, noise_key = jax.random.split(key)
-        return model.init(init_key, jnp.zeros((1, frames, height, width, 3)), noise_key)["params"]
+        fresh = model.init(init_key, jnp.zeros((1, frames, height, width, 3)), noise_key)["params"]
+        return autoencoder_lib.grow(trained, fresh)
 
     def loss_fn(params: Params, frozen: Params, batch: pipeline.ClipBatch, key: Key):
         return reconstruction(params, frozen, to_model(batch.video), key)
