@@ -20,6 +20,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             "kind": "transformer",
             "seed": 0,
             "autoencoder": "",  # folder that sora_jax.export wrote
+            "start_from": "",  # folder or shipped name of a model whose transformer's weights are the first ones
             "patch": (1, 2, 2),
             "prediction": "velocity",
             "model": {
@@ -32,7 +33,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             },
             "data": {
                 "latents": "",  # folder that sora_jax.make_latents wrote
-                "rows": 8,
+                "rows": 16,
                 # Short rows: on two cores masked attention is paid for in full. What fits none (33 frames
                 # of more than 64 x 64) is left out and counted.
                 "row_tokens": 144,
@@ -41,7 +42,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 "oversize": "drop",
                 "caption_mix": {"short": 0.7, "descriptive": 0.3},  # of those that the store has
                 # Images first: they teach colours and shapes for a fifth of the tokens of a clip.
-                "stages": ((1000, ((1, 0.9), (33, 0.1))), (None, ((1, 0.25), (33, 0.75)))),
+                "stages": ((2000, ((1, 0.9), (33, 0.1))), (None, ((1, 0.25), (33, 0.75)))),
                 "workers": 0,
                 "prefetch": 8,
             },
@@ -67,13 +68,13 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 "learning_rate": 1e-2,
                 "adam_learning_rate": 1.5e-3,
                 "warmup_steps": 200,
-                "cooldown_steps": 1200,
+                "cooldown_steps": 1750,
                 "weight_decay": 0.0,
                 "clip_norm": 1.0,
             },
             "mesh": {"data": -1, "fsdp": 1, "tensor": 1, "context": 1},  # -1: all devices that are left
             "train": {
-                "total_steps": 4_600,
+                "total_steps": 2_150,
                 "ema_decay": 0.999,
                 "log_every": 50,
                 "evaluate_every": 1000,
@@ -99,7 +100,9 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             config.optimizer.update(warmup_steps=2, cooldown_steps=2)
             config.evaluation.update(batches=1, steps=2)
         case "cpu":
-            pass
+            # From the release before, whose latents these still resemble; it had its images first.
+            config.update(start_from="cpu-64px")
+            config.data.update(stages=((None, ((1, 0.3), (33, 0.7))),))
         case "gpu":
             config.model.update(size="s", text="bytes_s", dtype="bfloat16", levels=64, scan=True)
             config.data.update(rows=32, row_tokens=1152, row_text=1024, max_segments=48, workers=8)

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from sora_jax import folder, patches, rng
+from sora_jax import folder, patches, rng, tree
 from sora_jax.data import pipeline
 from sora_jax.data.cache import CachedSource
 from sora_jax.data.latents import LatentSource
@@ -222,13 +222,13 @@ def _train_autoencoder(config: Table) -> Training:
     shapes = tuple((tuple(shape), share) for shape, share in data.shapes)
     reconstruction = autoencoder_loss.reconstruction_loss(model, **config.loss.to_dict())
 
-    trained = folder.read(config.start_from)[1] if config.start_from else {}
+    trained = _first_weights(config, "autoencoder")
 
     def init_params(key: Key) -> Params:
         (frames, height, width), _ = shapes[0]
         init_key, noise_key = jax.random.split(key)
         fresh = model.init(init_key, jnp.zeros((1, frames, height, width, 3)), noise_key)["params"]
-        return autoencoder_lib.grow(trained, fresh)
+        return tree.grow(trained, fresh)
 
     def loss_fn(params: Params, frozen: Params, batch: pipeline.ClipBatch, key: Key):
         return reconstruction(params, frozen, to_model(batch.video), key)
@@ -260,6 +260,21 @@ def _train_autoencoder(config: Table) -> Training:
     )
 
 
+def _first_weights(config: Table, part: str) -> Params:
+    """The weights of `part` in the model that the config's `start_from` names; none if it names none.
+
+    Raises:
+      ValueError: that model has no such part.
+    """
+    if not config.start_from:
+        return {}
+    _, autoencoder_weights, transformer_weights = folder.read(config.start_from)
+    weights = autoencoder_weights if part == "autoencoder" else transformer_weights
+    if weights is None:
+        raise ValueError(f"start_from {config.start_from} has no {part}: name a whole model, or leave it empty")
+    return weights
+
+
 def _frozen_and_stores(config: Table) -> tuple[FrozenAutoencoder, dict[str, LatentSource]]:
     """The autoencoder, and the stores "train" and "heldout" of the latents that it made.
 
@@ -287,6 +302,7 @@ def _train_transformer(config: Table) -> Training:
     model = transformer(config.model, patch_width=width)
     apply = velocity_apply(model, prediction=config.prediction)
     objective = Objective(**config.objective.to_dict())
+    trained = _first_weights(config, "transformer")
 
     def batches(start: int, *, store: str = "train", stages: Any = None) -> pipeline.Batches:
         data = config.data
@@ -308,7 +324,8 @@ def _train_transformer(config: Table) -> Training:
 
     def init_params(key: Key) -> Params:
         batch = jax.tree.map(lambda x: x[:1], fixed[0])
-        return model.init(key, batch.tokens, jnp.zeros(batch.segment.shape), batch)["params"]
+        fresh = model.init(key, batch.tokens, jnp.zeros(batch.segment.shape), batch)["params"]
+        return tree.grow(trained, fresh)
 
     def loss_fn(params: Params, frozen: Params, batch: PackedBatch, key: Key):
         return objective(key, functools.partial(apply, params), batch)

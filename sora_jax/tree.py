@@ -49,6 +49,23 @@ def unflatten(like: Any, leaves: dict[str, Any]) -> Any:
     return jax.tree.unflatten(jax.tree.structure(like), [leaves[path] for path in wanted])
 
 
+def grow(trained: Any, fresh: Any) -> Any:
+    """The arrays of `trained` in their places in a tree that may be larger, `fresh`.
+
+    So a run starts from a smaller model's weights: where what `fresh` adds computes zero (a last layer of zeros),
+    the larger model computes what the smaller one did.
+
+    Raises:
+      ValueError: `trained` has an array that `fresh` has not, or of another shape.
+    """
+    old, new = flatten(trained), flatten(fresh)
+    for path, array in old.items():
+        if path not in new or new[path].shape != array.shape:
+            has = f"has shape {new[path].shape}" if path in new else "does not exist"
+            raise ValueError(f"array {path} of shape {array.shape} {has} in the tree to start")
+    return unflatten(fresh, {**new, **old})
+
+
 def match(rules: Rules[Value], paths: Sequence[str], *, what: str) -> dict[str, Value]:
     """Path -> value of the first rule whose expression is found in it.
 

@@ -26,12 +26,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import pack, rearrange, unpack
-from flax import traverse_util
 from jaxtyping import Array, Float
 
 from sora_jax.nn.norm import PositionNorm
 from sora_jax.nn.shift import shift, temporal_channels
-from sora_jax.types import Params
 
 Cache = tuple[Float[Array, "b h w g"], ...]  # one per block: what it takes from the frame before
 
@@ -266,24 +264,6 @@ SIZES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "8x32x32": _size((96, 256, 512), (2, 4, 6), (8, 32, 32), 128, 4, 768),
     }
 )
-
-
-def grow(trained: Params, fresh: Params) -> Params:
-    """The parameters of a larger autoencoder, `fresh`, with those of `trained` in their places.
-
-    What `fresh` adds computes zero if it is a `Detail`, so that `detail` can be raised from 0 within a
-    training run without changing what the autoencoder computes.
-
-    Raises:
-      ValueError: `trained` has a parameter that `fresh` has not, or of another shape.
-    """
-    old: dict[str, Any] = traverse_util.flatten_dict(trained, sep="/")
-    new: dict[str, Any] = traverse_util.flatten_dict(fresh, sep="/")
-    for name, array in old.items():
-        if name not in new or new[name].shape != array.shape:
-            has = f"has shape {new[name].shape}" if name in new else "does not exist"
-            raise ValueError(f"parameter {name} of shape {array.shape} {has} in the larger autoencoder")
-    return traverse_util.unflatten_dict({**new, **old}, sep="/")
 
 
 def create(size: str, *, dtype: jax.typing.DTypeLike = jnp.float32) -> Autoencoder:

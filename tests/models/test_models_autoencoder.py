@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sora_jax.models.autoencoder import SIZES, Autoencoder, create, grow, sample
+from sora_jax import tree
+from sora_jax.models.autoencoder import SIZES, Autoencoder, create, sample
 from sora_jax.models.autoencoder_stream import decode_stream, decoder_cache, encode_stream, encoder_cache
 
 FRAMES, HEIGHT, WIDTH = 13, 16, 24  # 4 latents of 2 x 3
@@ -212,7 +213,7 @@ def test_growing_detail_changes_nothing_at_first(model, params, encode, decode, 
     plain = {name: value for name, value in params.items() if name not in names}
     small = model.clone(detail=0)
     fresh = jax.jit(model.init)(jax.random.key(9), video[:, :5], jax.random.key(1))["params"]
-    grown = grow(plain, fresh)
+    grown = tree.grow(plain, fresh)
     assert set(grown) == set(plain) | names
 
     def through(module, video):
@@ -222,4 +223,4 @@ def test_growing_detail_changes_nothing_at_first(model, params, encode, decode, 
     np.testing.assert_array_equal(model.apply({"params": grown}, video, method=through), before)
     assert not np.allclose(model.apply({"params": params}, video, method=through), before)
     with pytest.raises(ValueError, match="does not exist"):
-        grow(params, plain)
+        tree.grow(params, plain)
