@@ -20,7 +20,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             "kind": "transformer",
             "seed": 0,
             "autoencoder": "",  # folder that sora_jax.export wrote
-            "start_from": "",  # folder or shipped name of a model whose transformer's weights are the first ones
+            "start_from": "",  # folder or shipped name of a model whose weights the first ones are
             "patch": (1, 2, 2),
             "prediction": "velocity",
             "model": {

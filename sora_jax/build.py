@@ -271,7 +271,9 @@ def _first_weights(config: Table, part: str) -> Params:
     _, autoencoder_weights, transformer_weights = folder.read(config.start_from)
     weights = autoencoder_weights if part == "autoencoder" else transformer_weights
     if weights is None:
-        raise ValueError(f"start_from {config.start_from} has no {part}: name a whole model, or leave it empty")
+        raise ValueError(
+            f"start_from {config.start_from} has no {part}: name a whole model, or leave it empty"
+        )
     return weights
 
 

@@ -52,8 +52,8 @@ def unflatten(like: Any, leaves: dict[str, Any]) -> Any:
 def grow(trained: Any, fresh: Any) -> Any:
     """The arrays of `trained` in their places in a tree that may be larger, `fresh`.
 
-    So a run starts from a smaller model's weights: where what `fresh` adds computes zero (a last layer of zeros),
-    the larger model computes what the smaller one did.
+    So a run starts from a smaller model's weights: where what `fresh` adds computes zero (a last layer of
+    zeros), the larger model computes what the smaller one did.
 
     Raises:
       ValueError: `trained` has an array that `fresh` has not, or of another shape.

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from sora_jax import build, evaluate, export, folder, make_latents, sample, train
+from sora_jax import build, command, evaluate, export, folder, make_latents, sample, train
 from sora_jax.command import UsageError
 from sora_jax.data.latents import LatentSource
 from sora_jax.sampling import video_files
@@ -124,6 +124,19 @@ def test_latents_of_another_autoencoder_are_refused(run, tmp_path):
     inputs = [f"--config.autoencoder={run / 'frozen'}", f"--config.data.latents={tmp_path / 'latents'}"]
     with pytest.raises(UsageError, match="were made by autoencoder other"):
         train.main(["--config", "configs/dit.py:smoke", "--workdir", str(tmp_path / "dit"), *inputs])
+
+
+def test_a_run_starts_from_an_earlier_release_where_asked(run):
+    overrides = [f"autoencoder={run / 'frozen'}", f"data.latents={run / 'latents'}"]
+
+    def table(start_from: Path):
+        changes = [f"--config.{change}" for change in (*overrides, f"start_from={start_from}")]
+        return command.load_config("configs/dit.py:smoke", changes)
+
+    first = build.training(table(run / "model")).init_params(jax.random.key(5))
+    jax.tree.map(np.testing.assert_array_equal, first, folder.read(run / "model")[2])
+    with pytest.raises(ValueError, match="has no transformer: name a whole model"):
+        build.training(table(run / "frozen"))
 
 
 def test_a_clip_with_a_held_out_caption_is_left_out(tmp_path):

@@ -61,3 +61,15 @@ def test_a_shadowed_rule_is_alive():
     values = tree.match([("block", 1), ("scale", 2), (".*", 3)], PATHS, what="rules")
     assert set(values.values()) == {1, 2}
     np.testing.assert_equal(len(values), 4)
+
+
+def test_growing_keeps_what_was_trained_and_names_what_does_not_fit():
+    trained = {"block": {"kernel": jnp.full((2, 3), 7.0)}}
+    fresh = {"block": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(5)}, "scale": jnp.ones(())}
+    grown = tree.grow(trained, fresh)
+    assert grown["block"]["kernel"] is trained["block"]["kernel"]
+    assert grown["block"]["bias"] is fresh["block"]["bias"] and grown["scale"] is fresh["scale"]
+    with pytest.raises(ValueError, match=r"block/kernel of shape \(2, 5\) has shape \(2, 3\)"):
+        tree.grow({"block": {"kernel": jnp.ones((2, 5))}}, fresh)
+    with pytest.raises(ValueError, match=r"gain of shape .* does not exist"):
+        tree.grow({"gain": jnp.ones(2)}, fresh)
