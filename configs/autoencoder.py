@@ -57,6 +57,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 "checkpoint_every": 500,
                 "checkpoint_minutes": 5.0,
                 "keep": 2,
+                "best": ("heldout_psnr", "max"),  # one more checkpoint is kept, the best by this value
             },
             "evaluation": {"world_seed": 1_000_001, "clips": 64, "shapes": ((17, 64, 64), (9, 96, 64))},
         }

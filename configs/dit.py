@@ -81,6 +81,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 "checkpoint_every": 1000,
                 "checkpoint_minutes": 5.0,
                 "keep": 2,
+                "best": ("heldout_loss", "min"),  # one more checkpoint is kept, the best by this value
             },
             "evaluation": {
                 "batches": 12,

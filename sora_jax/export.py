@@ -25,6 +25,9 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("what", choices=("autoencoder", "model"))
     parser.add_argument("--workdir", type=Path, required=True, help="of the training run")
+    parser.add_argument(
+        "--step", type=int, help="of the checkpoint, such as the best one's; default: the latest"
+    )
     parser.add_argument("--autoencoder", type=Path, help="its exported folder (for what = model)")
     parser.add_argument("--out", type=Path, required=True)
     usual = Settings()
@@ -33,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--sampler", choices=sampler.SAMPLERS, default=usual.sampler, help="likewise")
     parser.add_argument("--shift", type=float, default=usual.shift, help="likewise")
     options = parser.parse_args(arguments)
-    meta, params = _trained(options.workdir)
+    meta, params = _trained(options.workdir, options.step)
     config = command.table(meta["config"])
     if config.kind != {"autoencoder": "autoencoder", "model": "transformer"}[options.what]:
         raise command.UsageError(
@@ -65,12 +68,14 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _trained(workdir: str | Path) -> tuple[dict[str, Any], Params]:
-    """(what stands beside the latest checkpoint of a training run, the moving average of its parameters)."""
+def _trained(workdir: str | Path, step: int | None) -> tuple[dict[str, Any], Params]:
+    """(what stands beside a checkpoint of a training run, the moving average of its parameters)."""
     checkpoints = Path(workdir) / "checkpoints"
     if not checkpoints.is_dir():
         raise FileNotFoundError(f"{workdir} is no training run (no checkpoints/ in it)")
-    return checkpoint.read_meta(checkpoints), checkpoint.read_params(checkpoints, which="ema")
+    return checkpoint.read_meta(checkpoints, step=step), checkpoint.read_params(
+        checkpoints, step=step, which="ema"
+    )
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     workdir = options.workdir.resolve()
     settings = json.loads(config.to_json_best_effort())
     train = config.train
+    best_metric, best_mode = train.best
     with (
         context.use(mesh_lib.make_mesh(**config.mesh.to_dict())) as mesh,
         checkpoint.Checkpointer(
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str]) -> int:
             commit=checkpoint.code_commit(),
             manifest_hash=training.manifest_hash,
             keep=train.keep,
+            best_metric=best_metric,
+            best_mode=best_mode,
         ) as checkpointer,
     ):
         abstract = state.abstract_state(training.init_params, training.optimizer)

@@ -45,6 +45,17 @@ def test_training_logs_a_falling_loss_and_the_held_out_one(run):
         assert list((run / name / "tensorboard").iterdir())
 
 
+def test_the_best_checkpoint_is_known_by_its_held_out_value(run):
+    for name, (metric, better) in {
+        "autoencoder": ("heldout_psnr", max),
+        "transformer": ("heldout_loss", min),
+    }.items():
+        rows = [json.loads(line) for line in (run / name / "metrics.jsonl").read_text().splitlines()]
+        values = {row["step"]: row[metric] for row in rows if metric in row}
+        best = better(values, key=values.__getitem__)
+        assert (run / name / "checkpoints" / str(best) / "metrics").exists()
+
+
 def test_the_training_set_holds_none_of_the_held_out_prompts(run):
     prompts = [
         json.loads(line)["prompt"] for line in (run / "latents/prompts.jsonl").read_text().splitlines()

@@ -116,6 +116,9 @@ def main() -> None:
     scores, settings = report["scores"], report["settings"]
     steps = {stage: f"{hours(r):.2f} ({r[-1]['step']} steps)" for stage, r in rows.items()}
     psnr, ssim = (autoencoder[name]["mean"] for name in ("psnr", "ssim"))
+    configs = {stage: json.loads((options.run / stage / "config.json").read_text()) for stage in rows}
+    first = {stage: config.get("start_from") or "nothing" for stage, config in configs.items()}
+    begun = ", ".join(f"{stage}: {name}" for stage, name in first.items()) + " (as it was shipped before)"
     how = ", ".join(f"{name} {value}" for name, value in settings.items() if name != "checkpoint")
     options.out.write_text(
         f"""# {options.out.parent.name}
@@ -126,6 +129,7 @@ A text-to-video model of the simulated world: {options.tier} tier of `experiment
 |---|---|
 | command | `python experiments/001_release/run.py --tier {options.tier} --run RUN` |
 | commits | autoencoder {model["commit"][:12]}, transformer {model["transformer_commit"][:12]} |
+| begun from | {begun} |
 | seeds | 0 (training), 11 and 12 (worlds of the latents), 7000000 to 7000003 (worlds of the prompts) |
 | hardware | {options.hardware} |
 | hours | autoencoder {steps["autoencoder"]}, transformer {steps["transformer"]} |

@@ -51,7 +51,10 @@ def stages(tier: str, run: Path) -> dict[str, tuple[list[str], Path]]:
             run / "transformer/finished",
         ),
         "export": (
-            ["sora_jax.export", "model", "--workdir", dit, "--autoencoder", frozen, "--out", model],
+            [
+                *("sora_jax.export", "model", "--workdir", dit, "--autoencoder", frozen, "--out", model),
+                *("--steps", "20", "--shift", "2"),
+            ],
             run / "model/model.json",
         ),
         "evaluate": (
