@@ -114,14 +114,15 @@ def _score_prompts(
         for k, prompt in enumerate(prompts[:share]):
             row = {name: float(tables["sample"][name][k]) for name in names}
             shown.append((videos[k], f"{stratum}: {prompt.prompt}", report.note(row)))
-    sheet = report.contact_sheet(
-        *map(list, zip(*[(v, p) for v, p, _ in shown], strict=True)),
-        notes=[n for *_, n in shown],
-        columns=2,
-        side=96,
-    )
-    report.save_png(options.out / "samples.png", sheet)
+        _save_sheet(options.out / f"{stratum.replace(' ', '_')}.png", shown[-len(prompts[:share]) :])
+    _save_sheet(options.out / "samples.png", shown)
     _write(options, results, settings)  # last: scores.json says that all is there
+
+
+def _save_sheet(path: Path, shown: list[tuple[np.ndarray, str, str]]) -> None:
+    """A contact sheet of (video, prompt, note)."""
+    videos, prompts, notes = map(list, zip(*shown, strict=True))
+    report.save_png(path, report.contact_sheet(videos, prompts, notes=notes, columns=2, side=96))
 
 
 def _facts(prompt: str) -> Facts:
@@ -148,7 +149,7 @@ def _write(options: argparse.Namespace, results: dict, settings) -> None:
         json.dumps({"settings": settings_table, "scores": numbers}, indent=1)
     )
     print("\n\n".join(pages))
-    print(f"wrote {options.out}/scores.md, scores.json and samples.png")
+    print(f"wrote {options.out}/scores.md, scores.json, samples.png and a sheet per kind of prompt")
 
 
 def reconstructions(frozen: FrozenAutoencoder, clips: Sequence[Clip]) -> list[np.ndarray]:

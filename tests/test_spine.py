@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import jax
 import numpy as np
 import pytest
@@ -114,6 +115,9 @@ def test_scores_stand_beside_their_floors_and_nulls(run):
     evaluate.main(["prompts", *arguments, "--out", str(run / "scores")])
     scores = json.loads((run / "scores/scores.json").read_text())["scores"]
     assert set(scores) == {"one object", "two objects", "images", "held-out combinations"}
+    sheets = ("one_object", "two_objects", "images", "held-out_combinations")
+    sizes = {name: cv2.imread(str(run / f"scores/{name}.png")).shape for name in (*sheets, "samples")}
+    assert sizes["samples"][0] > max(sizes[name][0] for name in sheets)
     truth, floor = scores["one object"]["truth"], scores["one object"]["shuffled captions"]
     assert truth["color"]["mean"] == 1.0 and floor["color"]["mean"] < 1.0
     evaluate.main(["autoencoder", *arguments[:4], "--out", str(run / "scores")])

@@ -43,6 +43,7 @@ SHOWN = (
     "speed",
     "relation",
     "births_deaths_per_object_second",
+    "velocity_error",
 )
 COLUMNS = ("truth", "reconstruction", "sample", "shuffled captions", "first frame held")
 
