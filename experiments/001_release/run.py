@@ -79,6 +79,7 @@ def main() -> int:
     parser.add_argument("--tier", choices=("smoke", "cpu", "gpu"), default="cpu")
     parser.add_argument("--run", type=Path, required=True, help="folder of this run, outside the repository")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop and save after this long")
+    parser.add_argument("--scratch", action="store_true", help="do not start from what is shipped")
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="last stage to run")
     options = parser.parse_args()
     deadline = time.monotonic() + 60 * options.minutes
@@ -90,6 +91,8 @@ def main() -> int:
             if left < 0.5:
                 print(f"{name}: not begun, the time is up; repeat the same line to go on", flush=True)
                 return 75
+            if options.scratch and arguments[0] == "sora_jax.train":
+                arguments = [*arguments, "--config.start_from="]
             if arguments[0] in ("sora_jax.train", "sora_jax.make_latents"):
                 arguments = [*arguments, "--minutes", f"{left:.2f}"]
             print(f"{name}: python -m {' '.join(arguments)}", flush=True)
