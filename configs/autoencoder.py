@@ -5,7 +5,7 @@
 | variant | hardware | time | expected held-out PSNR |
 |---|---|---|---|
 | smoke | 2 cores | 1 minute | none: it shows that the road is open |
-| cpu | 2 cores | 26 minutes, from the first release's weights | 35.8 dB |
+| cpu | 2 cores | 28 minutes, from the first release's weights | 35.8 dB |
 | gpu | one H200 | 5 minutes | not run yet |
 """
 
@@ -69,7 +69,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             config.train.update(log_every=5, evaluate_every=10)
             config.evaluation.update(clips=4)
         case "cpu":
-            # Grown from the first release, which had no detail (31.4 dB after 4800 steps from nothing).
+            # Grown from the release before; the first had no detail (30.6 dB after 4800 steps from nothing).
             config.update(start_from="cpu-64px")
             config.model.size = "4x8x8-detail"
         case "gpu":

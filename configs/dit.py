@@ -41,8 +41,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 "max_segments": 9,
                 "oversize": "drop",
                 "caption_mix": {"short": 0.7, "descriptive": 0.3},  # of those that the store has
-                # Images first: they teach colours and shapes for a fifth of the tokens of a clip.
-                "stages": ((2000, ((1, 0.9), (33, 0.1))), (None, ((1, 0.25), (33, 0.75)))),
+                "stages": ((None, ((1, 0.3), (33, 0.7))),),  # (until which step, shares by longest frames)
                 "workers": 0,
                 "prefetch": 8,
             },
@@ -103,13 +102,14 @@ def get_config(variant: str = "cpu") -> ConfigDict:
         case "cpu":
             # From the release before, whose latents these still resemble; it had its images first.
             config.update(start_from="cpu-64px")
-            config.data.update(stages=((None, ((1, 0.3), (33, 0.7))),))
         case "gpu":
             config.model.update(size="s", text="bytes_s", dtype="bfloat16", levels=64, scan=True)
             config.data.update(rows=32, row_tokens=1152, row_text=1024, max_segments=48, workers=8)
             config.data.oversize = "error"
+            # Images first: they teach colours and shapes for a fifth of the tokens of a clip.
             config.data.stages = ((2000, ((1, 0.9), (33, 0.1))), (None, ((1, 0.2), (33, 0.8))))
             config.train.update(total_steps=20_000, ema_decay=0.999)
+            config.optimizer.update(cooldown_steps=1200)
         case _:
             raise ValueError(f"no variant {variant!r} of configs/dit.py: use smoke, cpu or gpu")
     return config
