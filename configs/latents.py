@@ -20,7 +20,7 @@ FAMILIES = (("uniform", 0.50), ("beside", 0.18), ("parabola", 0.10), ("bounce", 
 
 def get_config(variant: str = "cpu") -> ConfigDict:
     """The table of `variant`: smoke, cpu or gpu."""
-    length = {"smoke": 96, "cpu": 32_768, "gpu": 200_000}[variant]
+    length = {"smoke": 96, "cpu": 65_536, "gpu": 200_000}[variant]
     gpu = variant == "gpu"
     world = {
         "seed": 11,
