@@ -39,6 +39,8 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             "model": {"size": "4x8x8-small", "dtype": "float32"},
             # Squared below a tenth of full contrast: what is lost lies on edges, and PSNR counts its square.
             "loss": {"epsilon": 0.1, "gradient_weight": 0.2, "kl_weight": 2e-5},
+            # Weight above 0: trained against a discriminator as well; begin it from a trained autoencoder.
+            "adversary": {"weight": 0.0, "width": 128, "depth": 3},
             "optimizer": {
                 "name": "muon",
                 "learning_rate": 1e-2,

@@ -103,7 +103,7 @@ def test_only_build_reads_config_dict():
         for path in files()
         if "ml_collections" in path.read_text() and room_of(path) not in ("build", "command")
     ]
-    assert not readers, f"only build.py (and the command line that makes it) reads a ConfigDict: {readers}"
+    assert not readers, f"only build (and the command line that makes it) reads a ConfigDict: {readers}"
 
 
 def test_package_knows_neither_experiments_nor_tests():

@@ -190,3 +190,22 @@ def test_bad_input_names_the_value_and_the_mend(run, arguments, message):
 def test_an_unknown_checkpoint_names_the_shipped_ones():
     with pytest.raises(FileNotFoundError, match=r"give a folder .* or one of the shipped models"):
         sample.main(["--prompt", "a red circle", "--checkpoint", "nothing"])
+
+
+def test_an_autoencoder_trains_on_against_a_discriminator_and_is_exported_without_it(run):
+    """`test_models_autoencoder_loss` holds the gradients; this, that the whole road takes both sides."""
+    ae, out = str(run / "adversarial"), run / "adversarial-frozen"
+    switches = {"start_from": run / "frozen", "adversary.weight": 0.1, "adversary.width": 16}
+    switches |= {"adversary.depth": 1, "train.total_steps": 4, "train.log_every": 2}
+    switches |= {"optimizer.warmup_steps": 1, "optimizer.cooldown_steps": 1}
+    overrides = [f"--config.{name}={value}" for name, value in switches.items()]
+    code = train.main(["--config", "configs/autoencoder.py:smoke", "--workdir", ae, *overrides])
+    assert code == 0
+    rows = [json.loads(line) for line in (run / "adversarial/metrics.jsonl").read_text().splitlines()]
+    assert any("hinge" in row for row in rows) and any("heldout_psnr" in row for row in rows)
+    export.main(["autoencoder", "--workdir", ae, "--out", str(out)])
+    before, after = folder.read(run / "frozen")[1], folder.read(out)[1]
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+    change = jax.tree.map(lambda a, b: np.abs(a - b).max(), before, after)
+    assert 0 < max(jax.tree.leaves(change)) < 0.2  # four steps on from the weights it began with
+    assert build.load_autoencoder(out).fingerprint

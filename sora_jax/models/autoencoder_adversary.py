@@ -1,16 +1,17 @@
-"""The adversarial option: a patch discriminator and the hinge losses of both sides.
+"""The adversarial option: a patch discriminator, and one loss in which each side has its own gradient.
 
     discriminator   mean max(0, 1 - D(x)) + mean max(0, 1 + D(y))
     autoencoder     reconstruction + w (-mean D(y))
 
 (Lim & Ye 2017, arXiv 1705.02894, Eqs. 3-4; patches of logits as in Isola et al. 2017, arXiv 1611.07004,
-Sec. 3.2.) Each side is a plain `loss_fn(params, frozen, batch, key)` whose `frozen` holds the other side, so
-that one training step serves both; `alternate` makes one step of the two.
+Sec. 3.2.) The two are summed, and a stop_gradient on the other side's parameters keeps them apart, so that
+the plain training step moves both at once and a checkpoint holds both. Each side has an optimiser of its own
+(`optax.partition`), or their gradients would share one clipping norm.
+Differs: both sides step together, not in turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -59,83 +60,56 @@ class Discriminator(nn.Module):
         elif self.is_initializing():
             raise ValueError(f"one frame makes no parameters for video: initialise on {1 + pt}")
         previous = jnp.zeros((b, h // ph, w // pw, temporal_channels(self.width)), self.dtype)
-        for _ in range(self.depth):
-            x, _ = Block(self.expand, self.dtype)(x, previous)
+        for k in range(self.depth):
+            x, _ = Block(self.expand, self.dtype, name=f"block_{k}")(x, previous)
         return each(nn.Dense(1), PositionNorm()(x))[..., 0]
-
-
-def discriminator_loss(model: Autoencoder, discriminator: Discriminator) -> LossFn:
-    """The hinge loss of the discriminator's `params`; the autoencoder's are `frozen["autoencoder"]`.
-
-    Its metrics are `hinge`, and the mean logits `real` and `fake`.
-    """
-
-    def loss_fn(
-        params: Params, frozen: Params, batch: Float[Array, "b f h w 3"], key: Key
-    ) -> tuple[Array, dict[str, Array]]:
-        outputs: Any = model.apply({"params": frozen["autoencoder"]}, batch, key)
-        video, _ = jax.lax.stop_gradient(outputs)
-        real: Any = discriminator.apply({"params": params}, batch)
-        fake: Any = discriminator.apply({"params": params}, video)
-        hinge = jnp.mean(nn.relu(1.0 - real)) + jnp.mean(nn.relu(1.0 + fake))
-        return hinge, {"hinge": hinge, "real": jnp.mean(real), "fake": jnp.mean(fake)}
-
-    return loss_fn
 
 
 def adversarial_loss(
     model: Autoencoder,
     discriminator: Discriminator,
     *,
-    adversarial_weight: float = 0.01,
+    adversarial_weight: float,
     epsilon: float = 0.02,
     gradient_weight: float = 0.5,
     kl_weight: float = 1e-6,
 ) -> LossFn:
-    """The autoencoder's loss against a discriminator, held as `frozen["discriminator"]`.
+    """The loss of both sides, of `params` `{"autoencoder", "discriminator"}`.
 
-    The other weights are those of `autoencoder_loss.reconstruction_loss`. Its metrics have besides them
-    `adversarial`: minus the mean logit of the reconstructions.
+    Args:
+      model, discriminator: the two sides.
+      adversarial_weight: w above; best begun from a trained autoencoder, whose errors are worth telling.
+      epsilon, gradient_weight, kl_weight: as in `autoencoder_loss.reconstruction_loss`.
+
+    Returns:
+      `loss_fn(params, frozen, batch, key)`. Its metrics have, besides those of `reconstruction_loss`, minus
+      the mean logit of the reconstructions `adversarial`, the discriminator's `hinge`, and its mean logits
+      `real` and `fake`.
     """
 
     def loss_fn(
         params: Params, frozen: Params, batch: Float[Array, "b f h w 3"], key: Key
     ) -> tuple[Array, dict[str, Array]]:
-        outputs: Any = model.apply({"params": params}, batch, key)
+        del frozen
+        outputs: Any = model.apply({"params": params["autoencoder"]}, batch, key)
         video, moments = outputs
         loss, metrics = reconstruction_terms(
             video, batch, moments, epsilon=epsilon, gradient_weight=gradient_weight, kl_weight=kl_weight
         )
-        logits: Any = discriminator.apply({"params": frozen["discriminator"]}, video)
-        adversarial = -jnp.mean(logits)
-        return loss + adversarial_weight * adversarial, {**metrics, "adversarial": adversarial}
+
+        def logits(discriminator_params: Params, video: Array) -> Array:
+            return discriminator.apply({"params": discriminator_params}, video)  # type: ignore[return-value]
+
+        adversarial = -jnp.mean(logits(jax.lax.stop_gradient(params["discriminator"]), video))
+        real = logits(params["discriminator"], batch)
+        fake = logits(params["discriminator"], jax.lax.stop_gradient(video))
+        hinge = jnp.mean(nn.relu(1.0 - real)) + jnp.mean(nn.relu(1.0 + fake))
+        metrics |= {
+            "adversarial": adversarial,
+            "hinge": hinge,
+            "real": jnp.mean(real),
+            "fake": jnp.mean(fake),
+        }
+        return loss + adversarial_weight * adversarial + hinge, metrics
 
     return loss_fn
-
-
-StepFn = Callable[[Any, Params, Any, Key], tuple[Any, dict[str, Array]]]
-
-
-def alternate(autoencoder_step: StepFn, discriminator_step: StepFn) -> StepFn:
-    """One step of both sides: the autoencoder's against the old discriminator, then the discriminator's.
-
-    Args:
-      autoencoder_step: `step_fn(state, frozen, batch, key)` on `adversarial_loss`.
-      discriminator_step: likewise on `discriminator_loss`.
-
-    Returns:
-      A step whose state is the dict `{"autoencoder": state, "discriminator": state}`, each with `params`. The
-      discriminator's metrics are prefixed with `discriminator/`.
-    """
-
-    def step_fn(state: Any, frozen: Params, batch: Any, key: Key) -> tuple[Any, dict[str, Array]]:
-        del frozen
-        key_autoencoder, key_discriminator = jax.random.split(key)
-        opponent = {"discriminator": state["discriminator"].params}
-        autoencoder, metrics = autoencoder_step(state["autoencoder"], opponent, batch, key_autoencoder)
-        opponent = {"autoencoder": autoencoder.params}
-        discriminator, other = discriminator_step(state["discriminator"], opponent, batch, key_discriminator)
-        metrics = {**metrics, **{f"discriminator/{name}": value for name, value in other.items()}}
-        return {"autoencoder": autoencoder, "discriminator": discriminator}, metrics
-
-    return step_fn

@@ -1,0 +1,154 @@
+"""From tables of settings and folders of weights to sources, models and a generator."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from sora_jax import folder, patches
+from sora_jax.data.source import FolderSource
+from sora_jax.diffusion import path
+from sora_jax.models import autoencoder as autoencoder_lib
+from sora_jax.models import frozen_autoencoder, text
+from sora_jax.models import transformer as transformer_lib
+from sora_jax.models.autoencoder_latents import LatentStatistics
+from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
+from sora_jax.sampling.generate import Generator, Settings
+from sora_jax.types import PackedBatch, Params, Source
+from sora_jax.worlds.source import WorldSource
+
+Table = Any  # a ConfigDict: its attributes are those of its file, which no type checker knows
+
+
+def source(config: Table) -> Source:
+    """The clips of a table `{kind: "world", world}` or `{kind: "folder", folder}`; see `FolderSource`."""
+    match config.kind:
+        case "world":
+            return world(config.world)
+        case "folder":
+            return FolderSource(**config.folder.to_dict())
+        case _:
+            raise ValueError(f"source kind {config.kind!r} is neither 'world' nor 'folder'")
+
+
+def world(config: Table, **changes: Any) -> WorldSource:
+    """The simulated world of a table `{seed, length, frames, sizes, heldout}`; see `WorldSource`."""
+    options = {**config.to_dict(), **changes}
+    for name in ("frames", "families"):
+        if options.get(name) is not None:
+            options[name] = dict(options[name])
+    if options.get("sizes") is not None:
+        options["sizes"] = {(height, width): share for height, width, share in options["sizes"]}
+    return WorldSource(**options)
+
+
+def autoencoder(config: Table) -> autoencoder_lib.Autoencoder:
+    """The autoencoder of a table `{size, dtype}`."""
+    return autoencoder_lib.create(config.size, dtype=jnp.dtype(config.dtype))
+
+
+def load_autoencoder(name: str | Path) -> FrozenAutoencoder:
+    """The autoencoder of a model folder or a shipped model's name.
+
+    Raises:
+      FileNotFoundError: no such folder.
+      ValueError: the weights are not those that the folder's fingerprint was taken of.
+    """
+    model, weights, _ = folder.read(name)
+    return _load_autoencoder(model, weights, name)
+
+
+def _load_autoencoder(table: dict[str, Any], params: Params, name: str | Path) -> FrozenAutoencoder:
+    statistics = LatentStatistics(*(np.asarray(table["statistics"][k], np.float32) for k in ("mean", "std")))
+    model = autoencoder(ConfigDict(table["autoencoder"]))
+    found = frozen_autoencoder.fingerprint(model, params, statistics)
+    if found != table["fingerprint"]:
+        raise ValueError(
+            f"the autoencoder in {name} has fingerprint {found}, and {folder.MODEL} says "
+            f"{table['fingerprint']}: weights and table do not belong together; export or fetch both again"
+        )
+    return FrozenAutoencoder(model=model, params=params, statistics=statistics, fingerprint=found)
+
+
+def transformer(config: Table, *, patch_width: int) -> transformer_lib.Transformer:
+    """The transformer of a table `{size, text, levels, scan, remat, dtype}`."""
+    for name, table in ((config.size, transformer_lib.SIZES), (config.text, text.SIZES)):
+        if name not in table:
+            raise ValueError(f"no model size {name!r}: use one of {', '.join(table)}")
+    dtype = jnp.dtype(config.dtype)
+    size: dict[str, Any] = dict(transformer_lib.SIZES[config.size])
+    encoder_size: dict[str, Any] = dict(text.SIZES[config.text])
+    return transformer_lib.Transformer(
+        patch_width=patch_width,
+        text_encoder=text.TextEncoder(dtype=dtype, **encoder_size),
+        levels=config.levels,
+        scan=config.scan,
+        remat=config.remat,
+        dtype=dtype,
+        **size,
+    )
+
+
+def velocity_apply(model: transformer_lib.Transformer, *, prediction: path.Prediction) -> Callable[..., Any]:
+    """`(params, xt, t, batch) -> velocity` of a model whose output is of kind `prediction`."""
+
+    def apply(params: Params, xt: jax.Array, t: jax.Array, batch: PackedBatch) -> jax.Array:
+        output_fn = functools.partial(model.apply, {"params": params})
+        return path.velocity_fn(output_fn, prediction=prediction)(xt, t, batch)  # type: ignore[arg-type]
+
+    return apply
+
+
+def text_apply(model: transformer_lib.Transformer) -> Callable[[Params, PackedBatch], PackedBatch]:
+    """`(params, batch) -> batch` with the captions as the model's own embeddings."""
+
+    def apply(params: Params, batch: PackedBatch) -> PackedBatch:
+        return model.apply({"params": params}, batch, method="encode_text")  # type: ignore[return-value]
+
+    return apply
+
+
+def generator(
+    model: transformer_lib.Transformer,
+    params: Params,
+    frozen: FrozenAutoencoder,
+    *,
+    patch: patches.Grid,
+    prediction: path.Prediction,
+) -> Generator:
+    """A transformer and the decoder of its latents, ready to sample."""
+    return Generator(
+        apply=velocity_apply(model, prediction=prediction),
+        encode_text=text_apply(model),
+        params=params,
+        decode=frozen.decode,
+        ratio=frozen.ratio,
+        patch=patch,
+        channels=frozen.model.channels,
+    )
+
+
+def load_generator(name: str | Path) -> tuple[Generator, Settings]:
+    """The model of a folder or a shipped name, ready to sample, and how it is best sampled.
+
+    Raises:
+      FileNotFoundError: no such model.
+      ValueError: a folder without a transformer, or weights that do not belong together.
+    """
+    table, autoencoder_weights, params = folder.read(name)
+    if params is None:
+        raise ValueError(f"{name} holds an autoencoder alone: export the whole model to sample it")
+    frozen = _load_autoencoder(table, autoencoder_weights, name)
+    patch = tuple(table["patch"])
+    # Sampling levels are few; None takes any number.
+    config = ConfigDict({**table["transformer"], "levels": None, "scan": True})
+    model = transformer(config, patch_width=int(np.prod(patch)) * frozen.model.channels)
+    ready = generator(model, params, frozen, patch=patch, prediction=table["prediction"])
+    return ready, Settings(**table.get("sampling", {}))
