@@ -17,9 +17,9 @@ from pathlib import Path
 import tqdm
 
 from sora_jax import build, command, patches
+from sora_jax.data import video_files
 from sora_jax.diffusion import sampler
 from sora_jax.evaluation import report, text_alignment
-from sora_jax.sampling import video_files
 from sora_jax.sampling.generate import Generator, Request, Settings, generate
 from sora_jax.worlds.parse import parse_prompt
 

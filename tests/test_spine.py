@@ -12,8 +12,8 @@ import pytest
 
 from sora_jax import build, command, evaluate, export, folder, make_latents, sample, train
 from sora_jax.command import UsageError
+from sora_jax.data import video_files
 from sora_jax.data.latents import LatentSource
-from sora_jax.sampling import video_files
 from sora_jax.sampling.generate import Request, Settings, generate
 from sora_jax.training import checkpoint
 from sora_jax.types import LatentClip
@@ -115,7 +115,7 @@ def test_a_request_gives_the_same_video_alone_and_packed(run):
 def test_scores_stand_beside_their_floors_and_nulls(run):
     prompts = str(run / "latents/prompts.jsonl")
     arguments = ["--checkpoint", str(run / "model"), "--prompts", prompts, "--steps", "2"]
-    evaluate.main(["prompts", *arguments, "--out", str(run / "scores")])
+    evaluate.main(["text", *arguments, "--out", str(run / "scores")])
     scores = json.loads((run / "scores/scores.json").read_text())["scores"]
     assert set(scores) == {"one object", "two objects", "images", "held-out combinations"}
     sheets = ("one_object", "two_objects", "images", "held-out_combinations")

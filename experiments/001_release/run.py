@@ -59,7 +59,7 @@ def stages(tier: str, run: Path) -> dict[str, tuple[list[str], Path]]:
         ),
         "evaluate": (
             [
-                *("sora_jax.evaluate", "prompts", "--checkpoint", model),
+                *("sora_jax.evaluate", "text", "--checkpoint", model),
                 *("--prompts", prompts, "--out", str(run / "scores")),
             ],
             run / "scores/scores.json",

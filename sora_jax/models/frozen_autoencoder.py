@@ -77,6 +77,10 @@ class FrozenAutoencoder:
                 frames=len(clip.video),
             )
 
+    def reconstruct(self, clips: Sequence[Clip]) -> list[UInt8[np.ndarray, "f h w 3"]]:
+        """Every clip through encoder and decoder, in their order."""
+        return [np.asarray(self.decode(latent.latents[None]))[0] for latent in self.encode_clips(clips)]
+
 
 def freeze(
     model: Autoencoder, params: Params, videos: Iterable[UInt8[np.ndarray, "b f h w 3"]], *, key: jax.Array

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sora_jax.sampling import video_files
+from sora_jax.data import video_files
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,36 @@
+"""Scores a model, or anybody's videos, beside floors and nulls.
+
+    python -m sora_jax.evaluate text --checkpoint cpu-64px --out out/scores
+    python -m sora_jax.evaluate autoencoder --checkpoint cpu-64px --out out/autoencoder
+    python -m sora_jax.evaluate prompts --out out/benchmark
+
+Each subcommand is one file of this folder: `add_arguments(parser)` and `run(options) -> exit code`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sora_jax import command
+from sora_jax.evaluate import autoencoder, prompts, text
+
+COMMANDS = {"text": text, "autoencoder": autoencoder, "prompts": prompts}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Entry point; returns the exit code."""
+    parser = command.parser(
+        "Score a model, or anybody's videos, beside floors and nulls.",
+        example="python -m sora_jax.evaluate text --checkpoint cpu-64px --out out/scores",
+    )
+    parser.prog = "python -m sora_jax.evaluate"
+    chosen = parser.add_subparsers(dest="what", required=True)
+    for name, module in COMMANDS.items():
+        summary = (module.__doc__ or "").splitlines()[0]
+        own = chosen.add_parser(
+            name, help=summary, description=module.__doc__, formatter_class=parser.formatter_class
+        )
+        module.add_arguments(own)
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    return COMMANDS[options.what].run(options)
