@@ -112,6 +112,22 @@ def test_a_request_gives_the_same_video_alone_and_packed(run):
     assert np.abs(together[0].astype(int) - told_otherwise).max() > 1  # the caption is heard
 
 
+def test_given_latents_come_back_and_steer_the_rest(run):
+    generator, _ = build.load_generator(run / "model")
+    draw = np.random.default_rng(0)
+    moved = jax.tree.map(lambda x: x + 0.05 * draw.normal(size=x.shape).astype(np.float32), generator.params)
+    generator = dataclasses.replace(generator, params=moved, decode=lambda latents: latents)
+    request = Request(prompt="a red circle moving left", frames=9, height=48, width=48, fps=8, seed=3)
+    settings = Settings(steps=2, guidance_scale=2.0)
+    given = draw.normal(size=(1, 6, 6, generator.channels)).astype(np.float32)
+    (free,) = generate(generator, [request], settings=settings)
+    (led,) = generate(generator, [dataclasses.replace(request, given=given)], settings=settings)
+    np.testing.assert_array_equal(led[:1], given)
+    assert led.shape == free.shape and np.abs(led[1:] - free[1:]).max() > 1e-3
+    with pytest.raises(ValueError, match="do not begin a video"):
+        generate(generator, [dataclasses.replace(request, given=given[:, :5])], settings=settings)
+
+
 def test_scores_stand_beside_their_floors_and_nulls(run):
     prompts = str(run / "latents/prompts.jsonl")
     arguments = ["--checkpoint", str(run / "model"), "--prompts", prompts, "--steps", "2"]

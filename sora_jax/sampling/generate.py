@@ -24,7 +24,12 @@ TEXT_STEP = 32  # rows of text are padded to a multiple of this, so that few len
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
-    """One video to make: `frames x height x width` pixels at `fps` frames per second."""
+    """One video to make: `frames x height x width` pixels at `fps` frames per second.
+
+    Attributes:
+      seed: of the noise.
+      given: normalised latents of the video's first frames, which come back as they are; None = text alone.
+    """
 
     prompt: str
     frames: int
@@ -32,6 +37,7 @@ class Request:
     width: int
     fps: float
     seed: int
+    given: Float[np.ndarray, "lf lh lw lc"] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,7 +109,8 @@ def generate(
       progress: called with (requests done, requests in all) after every batch of rows.
 
     Raises:
-      ValueError: a size that the autoencoder and the patch do not divide; see `patches.latent_grid`.
+      ValueError: a size that the autoencoder and the patch do not divide (`patches.latent_grid`), or given
+        latents of another size.
     """
     if rows < 1 or not requests:
         raise ValueError(f"{len(requests)} requests in {rows} rows: give at least one of each")
@@ -188,14 +195,28 @@ def _sample(
 
 
 def _segment(generator: Generator, request: Request, grid: patches.Grid) -> patches.Segment:
-    width = int(np.prod(generator.patch)) * generator.channels
-    return patches.Segment(
-        tokens=np.zeros((int(np.prod(grid)), width), np.float32),
-        grid=grid,
-        position=patches.positions(grid, ratio=generator.ratio, patch=generator.patch, fps=request.fps),
+    patch = generator.patch
+    frames, height, width = (side * p for side, p in zip(grid, patch, strict=True))
+    latents = np.zeros((frames, height, width, generator.channels), np.float32)
+    known = 0
+    if request.given is not None:
+        known = len(request.given)
+        if request.given.shape[1:] != latents.shape[1:] or known > frames or known % patch[0]:
+            raise ValueError(
+                f"given latents of shape {request.given.shape} do not begin a video of latents "
+                f"{latents.shape}: encode its first frames at {request.height} x {request.width} pixels"
+            )
+        latents[:known] = request.given
+    segment = patches.segment(
+        latents,
+        ratio=generator.ratio,
+        patch=patch,
+        fps=request.fps,
         clip=request.seed,
         text=text_bytes.encode(request.prompt),
     )
+    is_known = patches.indices(grid)[:, 0] < known // patch[0]
+    return dataclasses.replace(segment, known=is_known)
 
 
 def _plan(grids: Sequence[patches.Grid], *, row_tokens: int) -> list[list[int]]:
