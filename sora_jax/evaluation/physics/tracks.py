@@ -36,6 +36,8 @@ class Tracks:
       color: `[o]` names of the palette, by vote.
       shape: `[o]` by majority over the frames in which the object is wholly seen.
       shape_share: `[o]` share of these frames that agree.
+      hue: `[f o]` int32, index into the palette's colours of what each frame shows, -1 where absent.
+      form: `[f o]` int32, index into `shapes.SHAPES` of what each frame shows, -1 where absent.
       radius: `[o]` world units, of the circle of the object's area.
       fps: frames per second; height, width: of the video in pixels.
       background: `[3]` RGB in [0, 1].
@@ -50,6 +52,8 @@ class Tracks:
     color: tuple[str, ...]
     shape: tuple[Shape, ...]
     shape_share: Float[np.ndarray, " o"]
+    hue: Int[np.ndarray, "f o"]
+    form: Int[np.ndarray, "f o"]
     radius: Float[np.ndarray, " o"]
     fps: float
     height: int
@@ -176,6 +180,8 @@ def _tracks(
     position[at], present[at], edge[at], touching[at] = place, True, found["edge"], found["touching"]
     area[at] = np.pi * radius**2
     kind = shapes.classify(found["features"])
+    hue, form = (np.full((frames, count), -1, np.int32) for _ in range(2))
+    hue[at], form[at] = found["color"], kind
     colors, kinds, agree, full_radius = [], [], np.zeros(count), np.zeros(count)
     for o in range(count):
         mine = np.flatnonzero(track == o)
@@ -199,6 +205,8 @@ def _tracks(
         color=tuple(colors),
         shape=tuple(kinds),
         shape_share=agree,
+        hue=hue,
+        form=form,
         radius=full_radius,
         fps=float(fps),
         height=height,

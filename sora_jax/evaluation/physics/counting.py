@@ -1,0 +1,87 @@
+"""How many there are, whether they come and go, and whether each stays who it is.
+
+`metric(tracks, truth) -> score` in [0, 1], as in `dynamics`: NaN is decided by the truth alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+
+from sora_jax.evaluation.physics import truth as truth_lib
+from sora_jax.evaluation.physics.state_metrics import births_deaths
+from sora_jax.evaluation.physics.tracks import Tracks
+from sora_jax.types import SceneState
+from sora_jax.worlds.scene import COLORS
+
+SURELY, BARELY = 0.5, 0.02  # visible share from which an object must be, and up to which it must not be, seen
+LINK = 1.5  # world units: a place's next place is nearer; the fastest object moves 1.2 between frames
+
+
+def count(tracks: Tracks, truth: SceneState) -> float:
+    """1 - mean over frames of |objects seen - objects there|, at most 1: one too many throughout is 0.
+
+    An object at the frame's border, visible by 2 to 50 %, may or may not be seen. Frames that the video lacks
+    are wrong. Blind to what the objects are and to where.
+    """
+    share = np.where(truth.alive, truth.visible, 0.0)
+    least, most = (share > SURELY).sum(axis=1), (share > BARELY).sum(axis=1)
+    both = min(len(least), tracks.frames)
+    seen = tracks.present[:both].sum(axis=1)
+    wrong = np.maximum(np.maximum(least[:both] - seen, seen - most[:both]), 0)
+    return 1 - float(np.minimum([*wrong, *np.ones(len(least) - both)], 1).mean())
+
+
+def births_and_deaths(tracks: Tracks, truth: SceneState) -> float:
+    """1 / (1 + rate), rate = (births + deaths) per object-second away from the frame's edges.
+
+    `state_metrics.births_deaths` says what is excused. The scale is one event per second of an object, half
+    the score; no rate is so high that a higher one does not score less. The truth's families have neither
+    births nor deaths. Blind to what happens at the edges, to what is there from the first frame to the last,
+    and to how long something is gone.
+    """
+    if len(truth.alive) < 2:
+        return math.nan
+    found = births_deaths(tracks)
+    return 1 / (1 + (found.births + found.deaths) / max(found.object_seconds, 1e-9))
+
+
+def clones(tracks: Tracks, truth: SceneState) -> float:
+    """1 - mean over frames of the objects beyond the cast that look like another present, at most 1.
+
+    Of each look (colour, shape): max(0, seen - max(in the cast, 1)). So a single object of a strange look is
+    no clone, and twins of the cast are none. Blind to additions that look like nobody.
+    """
+    cast = Counter(truth_lib.cast(truth))
+    extra = np.zeros(tracks.frames)
+    for look in set(zip(tracks.color, tracks.shape, strict=True)):
+        mine = [k for k, other in enumerate(zip(tracks.color, tracks.shape, strict=True)) if other == look]
+        extra += np.maximum(tracks.present[:, mine].sum(axis=1) - max(cast[look], 1), 0)
+    return 1 - float(np.minimum(extra, 1).mean())
+
+
+def identity(tracks: Tracks, truth: SceneState) -> float:
+    """1 / (1 + switches / 2): a switch is a place that goes from one member of the cast to another.
+
+    Places are linked from frame to frame by position alone (mutually nearest, nearer than `LINK`), so that a
+    tracker that follows colours cannot hide it; who stands there is told by the colour the frame shows. Two
+    objects that change places are two switches, half the score. NaN where the cast has one colour. Blind to
+    exchanges among objects of one colour, to a colour that is nobody's, and across a gap of a frame.
+    """
+    cast = {COLORS.index(color) for color, _ in truth_lib.cast(truth)}
+    if len(cast) < 2 or len(truth.alive) < 2:
+        return math.nan
+    switches = 0
+    for f in range(tracks.frames - 1):
+        old, new = (np.flatnonzero(tracks.present[k]) for k in (f, f + 1))
+        if not (len(old) and len(new)):
+            continue
+        apart = np.linalg.norm(tracks.position[f, old][:, None] - tracks.position[f + 1, new], axis=-1)
+        for i, j in enumerate(apart.argmin(axis=1)):
+            if apart[:, j].argmin() != i or apart[i, j] > LINK:
+                continue
+            before, after = int(tracks.hue[f, old[i]]), int(tracks.hue[f + 1, new[j]])
+            switches += before != after and {before, after} <= cast
+    return 1 / (1 + switches / 2)
