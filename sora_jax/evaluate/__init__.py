@@ -3,6 +3,7 @@
     python -m sora_jax.evaluate text --checkpoint cpu-64px --out out/scores
     python -m sora_jax.evaluate autoencoder --checkpoint cpu-64px --out out/autoencoder
     python -m sora_jax.evaluate prompts --out out/benchmark
+    python -m sora_jax.evaluate physics --videos DIR --manifest out/benchmark/manifest.jsonl --out out/physics
 
 Each subcommand is one file of this folder: `add_arguments(parser)` and `run(options) -> exit code`.
 """
@@ -12,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sora_jax import command
-from sora_jax.evaluate import autoencoder, prompts, text
+from sora_jax.evaluate import autoencoder, physics, prompts, text
 
-COMMANDS = {"text": text, "autoencoder": autoencoder, "prompts": prompts}
+COMMANDS = {"text": text, "autoencoder": autoencoder, "prompts": prompts, "physics": physics}
 
 
 def main(arguments: Sequence[str]) -> int:

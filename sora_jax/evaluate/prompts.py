@@ -35,4 +35,6 @@ def run(options: argparse.Namespace) -> int:
     made = items(options)
     path = benchmark.write(options.out, made)
     print(f"wrote {path} ({len(made)} prompts) and {options.out}/given/<id>/0.png, 1.png, 2.png")
+    print('Answer each prompt with the file that its line names under "video", then:')
+    print(f"python -m sora_jax.evaluate physics --videos DIR --manifest {path} --out out/physics")
     return 0

@@ -1,0 +1,123 @@
+"""The benchmark's road: answers beside truth and nulls, nothing dropped, and a page a person can read."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from sora_jax import command, evaluate
+from sora_jax.data import video_files
+from sora_jax.evaluation import benchmark
+from sora_jax.evaluation.physics import certificates, page, protocol
+from sora_jax.evaluation.physics.protocol import Job, Row
+from sora_jax.evaluation.text_alignment import Score
+
+
+@pytest.fixture(scope="module")
+def items():
+    return benchmark.make({"uniform": 3}, frames=9, height=64, width=64)
+
+
+@pytest.fixture(scope="module")
+def row(items):
+    video = benchmark.truth(items[0]).video
+    job = Job(
+        line=1, item=items[0], other=items[1], video=video, given=3, more={"mine": video[:, ::-1].copy()}
+    )
+    return protocol.work(job)
+
+
+def test_the_truth_as_an_answer_scores_as_the_truth(row):
+    assert row.fault is None
+    assert row.scores["sample"] == {k: v for k, v in row.scores["truth"].items() if not np.isnan(v)}
+    assert min(row.scores["sample"].values()) > 0.98
+
+
+def test_nulls_and_the_callers_column_are_judged_beside_it(row):
+    velocity = {name: scores["velocity"] for name, scores in row.scores.items()}
+    assert set(velocity) == {"truth", "sample", "mine", *protocol.NULLS}
+    assert velocity["linear"] > 0.98  # the family's motion is uniform: its extrapolation is the truth
+    assert max(velocity[name] for name in ("frozen", "noise", "shuffled", "mine")) < 0.9
+    assert row.scores["shuffled"]["color"] < 1 and row.scores["frozen"]["color"] == 1
+
+
+def test_what_text_leaves_open_is_not_scored_without_given_frames(items):
+    video = benchmark.truth(items[0]).video
+    by_given = {
+        given: set(protocol.work(Job(line=1, item=items[0], video=video, given=given)).scores["sample"])
+        for given in benchmark.GIVEN
+    }
+    assert "velocity" in by_given[3] - by_given[1] and "count" in by_given[1] - by_given[0]
+    assert {"color", "births and deaths"} <= by_given[0] < by_given[1] < by_given[3]
+
+
+def test_an_answer_that_cannot_be_judged_is_the_worst_on_all_that_applies(items, row):
+    short = benchmark.truth(items[0]).video[:4]
+    lost = protocol.work(Job(line=1, item=items[0], video=short, given=3))
+    assert "4 of 9 frames" in lost.fault
+    assert lost.scores["sample"] == dict.fromkeys(row.scores["sample"], 0.0)
+    changed = dataclasses.replace(items[0], prompt="something else")
+    assert "line 7" in protocol.work(Job(line=7, item=changed, video=short)).fault
+
+
+def test_lost_answers_and_lost_lines_count_in_the_mean(items, row):
+    lost = protocol.work(Job(line=2, item=items[0], video=None, given=3))
+    table = protocol.summarise([row, lost, Row(item=None, scores={}, fault="line 3")])
+    assert table["color"]["sample"].clips == 3
+    assert table["color"]["sample"].mean == pytest.approx(1 / 3)
+    assert table["color"]["truth"].clips == 2 and table["color"]["truth"].mean == 1
+
+
+@pytest.fixture
+def all_certified(monkeypatch):
+    monkeypatch.setattr(certificates, "failing", lambda: {"velocity": "fails <monotone>"})
+
+
+def test_a_folder_of_videos_becomes_scores_and_a_page(items, tmp_path, all_certified, capsys):
+    manifest = benchmark.write(tmp_path / "benchmark", items)
+    videos = tmp_path / "videos"
+    for item in items[:2]:
+        video_files.write_video(videos / item.video, benchmark.truth(item).video, fps=item.fps)
+    video_files.write_video(videos / "stray.gif", benchmark.truth(items[0]).video, fps=8)
+    flags = ["--videos", str(videos), "--manifest", str(manifest), "--out", str(tmp_path / "out")]
+    evaluate.main(["physics", *flags, "--given", "3", "--workers", "1"])
+    result = json.loads((tmp_path / "out/scores.json").read_text())
+    assert 0.6 < result["scores"]["color"]["sample"]["mean"] <= 2 / 3
+    assert "velocity" not in result["scores"]  # it has no certificate here
+    assert [clip["fault"] is None for clip in result["clips"]] == [True, True, False]
+    text = (tmp_path / "out/report.html").read_text()
+    for words in (f"{items[2].video} is missing", "stray.gif", "fails &lt;monotone&gt;", items[2].prompt):
+        assert words in text
+    assert text.count("data:image/png;base64") == 6 and "http" not in text
+    assert "color" in capsys.readouterr().out
+
+
+def test_usage_errors_name_the_mend(tmp_path):
+    out = ["--out", str(tmp_path)]
+    with pytest.raises(command.UsageError, match="--videos needs --manifest"):
+        evaluate.main(["physics", "--videos", str(tmp_path), *out])
+    with pytest.raises(command.UsageError, match="is no folder"):
+        evaluate.main(["physics", "--videos", "none", "--manifest", "m.jsonl", *out])
+    (tmp_path / "m.jsonl").write_text("")
+    with pytest.raises(command.UsageError, match="is empty"):
+        evaluate.main(["physics", "--videos", str(tmp_path), "--manifest", str(tmp_path / "m.jsonl"), *out])
+
+
+def test_a_page_escapes_what_it_is_told_and_shows_every_column():
+    score = Score(0.5, 0.4, 0.6, 7)
+    shown = page.Shown(title="<b>x</b>", note="", truth=np.zeros((2, 16, 16, 3), np.uint8), video=None)
+    text = page.render(
+        page.Page(
+            title="a & b",
+            settings={"judged": "<me>"},
+            table={"color": {"truth": score, "sample": score, "own": score}},
+            uncertified={},
+            worst=[shown],
+            median=[],
+            faults=[],
+        )
+    )
+    for words in ("a &amp; b", "&lt;me&gt;", "&lt;b&gt;x", "<th>own</th>", "0.500", "there is no answer"):
+        assert words in text
+    assert "<p>None.</p>" in text
