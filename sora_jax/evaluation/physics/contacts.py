@@ -80,8 +80,8 @@ def response(tracks: Tracks, truth: SceneState) -> float:
     """Share of the velocity change that a contact should make, along the line of centres: no response is 0.
 
     With u = (v_b - v_a) . n before and after the first contact of each pair, the score is the mean of
-    (u_after - u_before) / true (u_after - u_before), bounded to [0, 1]. Blind to too strong a response, to the
-    part across n, and to contacts that should not happen.
+    (u_after - u_before) / true (u_after - u_before), bounded to [0, 1]. Blind to too strong a response, to
+    the part across n, and to contacts that should not happen.
     """
     place, present = seen_places(tracks, truth)
     whole = truth_lib.clear(truth)
@@ -123,8 +123,8 @@ def penetration(tracks: Tracks, truth: SceneState) -> float:
     """1 - the greatest share of an object's area that is hidden by another that it should only touch.
 
     Of a track in a frame, hidden = 1 - visible area / own full area, where another track's centre is within
-    both rims' reach and no edge cuts it off; a track lost between two sightings is wholly hidden where another
-    stands at its interpolated place. The first `ALLOWED` is free (the cut of a touching group), the
+    both rims' reach and no edge cuts it off; a track lost between two sightings is wholly hidden where
+    another stands at its interpolated place. The first `ALLOWED` is free (the cut of a touching group), the
     rest is the score: error = (hidden - `ALLOWED`) / (1 - `ALLOWED`). Needs no state beyond the number of
     objects: NaN for a truth of one. Blind to bodies that shrink as they pass, and to walls.
     """

@@ -168,8 +168,8 @@ def energy(tracks: Tracks, truth: SceneState) -> float:
     """Mean over stretches between contacts of |(E_k - E_0) - true (E_k - E_0)| / (greatest true kinetic E).
 
     E = sum of m v^2 / 2 - m g . p, with the true masses and velocities fitted per stretch. Spin is not
-    seen: a corner that takes up spin loses the same in the truth. The worst drift is all the kinetic energy. Blind to
-    directions, and to gains and losses among objects that leave the sum alone.
+    seen: a corner that takes up spin loses the same in the truth. The worst drift is all the kinetic
+    energy. Blind to directions, and to gains and losses among objects that leave the sum alone.
     """
     mass = np.array([b.mass for b in truth.bodies])
     kinetic = (mass * (truth.velocity**2).sum(axis=-1)).sum(axis=-1) / 2
