@@ -17,7 +17,7 @@ setup(
     long_description=Path("README.md").read_text(),
     long_description_content_type="text/markdown",
     packages=find_packages(include=["sora_jax", "sora_jax.*"]),
-    package_data={"sora_jax": ["pretrained/**/*"]},
+    package_data={"sora_jax": ["pretrained/**/*", "evaluation/physics/certified/*"]},
     python_requires=">=3.11,<3.14",
     install_requires=[
         "jax>=0.10,<0.12",

@@ -4,6 +4,7 @@
     python -m sora_jax.evaluate autoencoder --checkpoint cpu-64px --out out/autoencoder
     python -m sora_jax.evaluate prompts --out out/benchmark
     python -m sora_jax.evaluate physics --videos DIR --manifest out/benchmark/manifest.jsonl --out out/physics
+    python -m sora_jax.evaluate certify --out out/certificates
 
 Each subcommand is one file of this folder: `add_arguments(parser)` and `run(options) -> exit code`.
 """
@@ -13,9 +14,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sora_jax import command
-from sora_jax.evaluate import autoencoder, physics, prompts, text
+from sora_jax.evaluate import autoencoder, certify, physics, prompts, text
 
-COMMANDS = {"text": text, "autoencoder": autoencoder, "prompts": prompts, "physics": physics}
+COMMANDS = {
+    "text": text,
+    "autoencoder": autoencoder,
+    "prompts": prompts,
+    "physics": physics,
+    "certify": certify,
+}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -11,21 +11,20 @@ from pathlib import Path
 
 from sora_jax.evaluation.physics.suite import METRICS
 
-FOLDER = Path(__file__).parent / "certificates"
+FOLDER = Path(__file__).parent / "certified"
 
 
 def failing() -> dict[str, str]:
     """Metric -> the gates that its certificate fails; metrics without a certificate are among them."""
     reasons = {}
     for name in (metric.name for metric in METRICS):
-        path = FOLDER / f"{name}.json"
+        path = FOLDER / f"{name.replace(' ', '_')}.json"
         if not path.is_file():
             reasons[name] = "no certificate"
             continue
-        gates = json.loads(path.read_text())["gates"]
-        failed = [gate for gate, passed in gates.items() if not passed]
+        failed = json.loads(path.read_text())["failing"]
         if failed:
-            reasons[name] = "fails " + ", ".join(failed)
+            reasons[name] = f"fails {', '.join(failed)}"
     return reasons
 
 
