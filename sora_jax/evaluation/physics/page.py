@@ -76,7 +76,8 @@ def render(page: Page) -> str:
         f"<h1>{html.escape(page.title)}</h1>",
         "<p>Each row is one way in which a video can break physics, scored from 0 (broken in every "
         "clip) to 1 (never seen to break), read from the pixels alone. Below a mean stands its 95 % "
-        "bootstrap interval over clips. A score means something only between its floor (truth) and its nulls.</p>",
+        "bootstrap interval over clips. A score means something only between its floor (truth) and its "
+        "nulls.</p>",
         _settings(page.settings),
         _table(page.table),
         _meanings(page.table),
