@@ -8,8 +8,8 @@ import numpy as np
 import pymunk
 
 from sora_jax.types import SceneState
-from sora_jax.worlds import render as render_lib
 from sora_jax.worlds import scene as scene_lib
+from sora_jax.worlds import state as state_lib
 from sora_jax.worlds.scene import Scene
 
 STEP_RATE = 240.0  # pymunk steps per second, at least
@@ -23,27 +23,18 @@ def simulate(scene: Scene) -> tuple[np.ndarray, SceneState]:
     else:
         motion = _in_closed_form(scene)
     position, velocity, angle, contact, wall_contact, events = motion
-    video, visible = render_lib.render(
+    state = state_lib.make(
         scene.bodies,
         position,
+        velocity,
         angle,
-        height=scene.height,
-        width=scene.width,
-        background=scene.background,
-    )
-    state = SceneState(
-        bodies=scene.bodies,
-        position=position.astype(np.float32),
-        velocity=velocity.astype(np.float32),
-        angle=angle.astype(np.float32),
-        visible=visible,
         contact=contact,
         wall_contact=wall_contact,
-        alive=np.ones(contact.shape[:2], bool),
         family=scene.family,
         events=tuple(events),
+        background=scene.background,
     )
-    return video, state
+    return state_lib.film(state, height=scene.height, width=scene.width)
 
 
 def _in_closed_form(scene: Scene):
