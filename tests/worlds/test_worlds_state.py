@@ -9,6 +9,7 @@ import pytest
 
 from sora_jax.types import Mark
 from sora_jax.worlds import scene as scene_lib
+from sora_jax.worlds.render import render
 from sora_jax.worlds.source import WorldSource
 from sora_jax.worlds.state import film, make, render_state
 from sora_jax.worlds.tfds_set.features import to_example
@@ -30,6 +31,22 @@ def test_a_training_clip_is_drawn_again_from_its_state_to_the_byte():
         video, state = film(clip.state, height=height, width=width)
         assert np.array_equal(video, clip.video)
         assert np.array_equal(state.visible, clip.state.visible)
+
+
+def test_a_clip_is_drawn_from_what_the_simulator_computed_not_from_its_float32():
+    """Without `rounding`, one byte a clip would differ."""
+    source = WorldSource(seed=21, length=40, families={"uniform": 1.0}, frames={17: 1.0})
+    for index in range(len(source)):
+        scene, clip = source.scene(index), source[index]
+        seconds = (np.arange(17) / scene.fps)[:, None, None]
+        video, _ = render(
+            scene.bodies,
+            scene.position + seconds * scene.velocity,
+            np.broadcast_to(scene.angle, (17, len(scene.bodies))),
+            height=scene.height,
+            width=scene.width,
+        )
+        assert np.array_equal(video, clip.video)
 
 
 def test_what_is_not_alive_is_not_drawn():
