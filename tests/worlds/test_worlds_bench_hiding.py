@@ -21,8 +21,9 @@ def test_the_object_is_seen_then_hidden_as_long_as_told_then_seen_again():
         thing, fps = state.visible[:, 0], 12.0
         seconds = np.arange(len(thing)) / fps
         inside = (variant.measures["hidden_from"] <= seconds) & (seconds < variant.measures["seen_from"])
-        # two edges within one pixel (0.2 units here) are composed as if independent
-        assert (thing[inside] < 0.01).all() and inside.sum() == variant.measures["hidden_frames"] >= 2
+        # Two edges within one pixel (0.21 units here) are composed as if independent: a quarter of a strip
+        # one pixel wide shows, of a square's area sqrt(pi) r x 0.21 / (4 pi r^2) = 0.033 for r = 0.9.
+        assert (thing[inside] < 0.034).all() and inside.sum() == variant.measures["hidden_frames"] >= 2
         assert (thing[~inside] > 0).all() and thing[0] > 0.99 and thing[-1] > 0.4
         assert state.occluder == (False, True) and (state.visible[inside, 1] > 0).all()
         lengths.append(inside.sum())
