@@ -18,12 +18,17 @@ WALLS = ("left wall", "right wall", "floor", "ceiling")
 
 def simulate(scene: Scene) -> tuple[np.ndarray, SceneState]:
     """The frames `[f h w 3]` uint8 of a scene and its state (see `types.SceneState`)."""
+    return state_lib.film(evolve(scene), height=scene.height, width=scene.width)
+
+
+def evolve(scene: Scene) -> SceneState:
+    """The state of a scene at every frame, not yet drawn (nothing is known of what can be seen)."""
     if scene.contacts or scene.box:
         motion = _with_contacts(scene)
     else:
         motion = _in_closed_form(scene)
     position, velocity, angle, contact, wall_contact, events = motion
-    state = state_lib.make(
+    return state_lib.make(
         scene.bodies,
         position,
         velocity,
@@ -34,7 +39,6 @@ def simulate(scene: Scene) -> tuple[np.ndarray, SceneState]:
         events=tuple(events),
         background=scene.background,
     )
-    return state_lib.film(state, height=scene.height, width=scene.width)
 
 
 def _in_closed_form(scene: Scene):

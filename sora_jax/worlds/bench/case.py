@@ -94,18 +94,20 @@ def tell(bodies: Sequence[Body], events: Iterable[Event], members: Sequence[int]
       members: the objects that the descriptive caption lists first; all objects of the events are among them.
     """
     known: set[int] = set()
-    clauses, sentences, last, before = [], [], -1, -math.inf
+    moments: list[list[str]] = []  # clauses, by instant
+    sentences, last, before = [], -1, -math.inf
     for seconds, verb, i, j in dict.fromkeys(events):
         names = [noun(bodies[k], definite=k in known) for k in (i, j) if k >= 0]
         known |= {i, j}
         subject = "" if i == last and j != last else f"{names[0]} "
-        link = "" if not clauses else " and " if seconds - before < 1e-6 else ", then "
-        clauses.append(link + subject + verb + "".join(f" {name}" for name in names[1:]))
+        if seconds - before > 1e-6:
+            moments.append([])
+        moments[-1].append(subject + verb + "".join(f" {name}" for name in names[1:]))
         whole = [noun(bodies[k], definite=True) for k in (i, j) if k >= 0]
         then = "Then " if sentences and seconds - before > 1e-6 else ""
         sentences.append(capital(then + " ".join([whole[0], verb, *whole[1:]])) + ".")
         last, before = i, seconds
     nouns = [noun(bodies[k], size=True) for k in members]
     opening = f"There {'is' if len(nouns) == 1 else 'are'} {listed(nouns)}."
-    short = "".join(clauses) or listed([noun(bodies[k]) for k in members])
+    short = ", then ".join(map(listed, moments)) or listed([noun(bodies[k]) for k in members])
     return {"short": short, "descriptive": " ".join([opening, *sentences, PLAIN])}

@@ -9,7 +9,7 @@ import numpy as np
 from sora_jax import rng as rng_lib
 from sora_jax.types import SIZE_DTYPE, Clip
 from sora_jax.worlds import state as state_lib
-from sora_jax.worlds.bench import hiding, marking
+from sora_jax.worlds.bench import breaking, hiding, marking, relating
 from sora_jax.worlds.bench.case import Variant
 from sora_jax.worlds.placing import Draw
 from sora_jax.worlds.source import TEXT_BOUND
@@ -20,6 +20,11 @@ BENCH_FAMILIES: Mapping[str, Callable[[Draw], tuple[Variant, ...]]] = {
     "permanence": hiding.permanence,
     "bite": marking.bite,
     "brush": marking.brush,
+    "fracture": breaking.fracture,
+    "clones": breaking.clones,
+    "mirrored": relating.mirrored,
+    "ordered": relating.ordered,
+    "shots": relating.shots,
 }
 VARIANTS: Mapping[str, int] = {"permanence": 4, "clones": 2, "mirrored": 2}  # 1 elsewhere
 FRAMES: Mapping[str, int] = {  # 33 elsewhere
