@@ -17,14 +17,32 @@ from pathlib import Path
 
 from PIL import Image
 
-from sora_jax.types import Clip
+from sora_jax.types import Clip, Source
+from sora_jax.worlds.bench.source import BENCH_FAMILIES, BenchSource
 from sora_jax.worlds.source import WorldSource
 
 SEED = 9_000_000  # of the benchmark's worlds; training and the held-out prompts use others
 GIVEN = (0, 1, 3)  # frames a model may be given: text alone, an image, the beginning of a motion
 MANIFEST = "manifest.jsonl"
+LENGTH = 100_000  # cases of each world: more than any benchmark asks for
 # Clips of each family. New families go to the end: a family's place is part of its seed.
-COUNTS: Mapping[str, int] = {"uniform": 64, "parabola": 48, "bounce": 48, "collision": 64, "beside": 32}
+COUNTS: Mapping[str, int] = {
+    "uniform": 32,
+    "parabola": 24,
+    "bounce": 24,
+    "collision": 32,
+    "beside": 16,
+    "occlusion": 24,
+    "bite": 16,
+    "brush": 8,
+    "fracture": 16,
+    "mirrored": 16,
+    "ordered": 16,
+    "shots": 8,
+    "pendulum": 8,
+    "spring": 8,
+    "friction": 8,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,10 +186,12 @@ def _seed(family: str) -> int:
     return SEED + list(COUNTS).index(family)
 
 
-def _world(family: str, seed: int, *, frames: int, height: int, width: int) -> WorldSource:
+def _world(family: str, seed: int, *, frames: int, height: int, width: int) -> Source:
+    if family in BENCH_FAMILIES:
+        return BenchSource(family, seed=seed, length=LENGTH, frames=frames, height=height, width=width)
     return WorldSource(
         seed=seed,
-        length=100_000,
+        length=LENGTH,
         families={family: 1.0},
         frames={frames: 1.0},
         sizes={(height, width): 1.0},

@@ -23,8 +23,8 @@ from sora_jax.evaluation import answers, benchmark
 from sora_jax.evaluation.benchmark import Item
 from sora_jax.evaluation.physics.suite import METRICS, Metric, observe
 from sora_jax.evaluation.text_alignment import Score, bootstrap
-from sora_jax.types import SceneState
-from sora_jax.worlds import render as render_lib
+from sora_jax.types import Mark, SceneState
+from sora_jax.worlds import state as state_lib
 
 NULLS = ("frozen", "linear", "noise", "shuffled")
 # What a prompt alone determines; the first frame settles the rest but for motion.
@@ -138,11 +138,35 @@ def _nulls(
 
 
 def _linear(video: np.ndarray, item: Item, state: SceneState, *, start: int) -> np.ndarray:
-    seconds = (np.arange(len(video) - start) / item.fps)[:, None, None]
-    position = state.position[start] + seconds * state.velocity[start]
-    angle = np.repeat(state.angle[start : start + 1], len(position), axis=0)
-    on, _ = render_lib.render(state.bodies, position, angle, height=item.height, width=item.width)
-    return np.concatenate([video[:start], on])
+    """Every object goes on in a straight line from frame `start`; nothing begins, ends or leaves a mark."""
+    frames = np.arange(len(video))
+    seconds = ((frames - start) / item.fps)[:, None, None]
+    after = np.where(frames < start, frames, start)
+    gone_on = dataclasses.replace(
+        state,
+        position=(state.position[after] + np.maximum(seconds, 0) * state.velocity[start]).astype(np.float32),
+        angle=state.angle[after],
+        alive=state.alive[after],
+        marks=tuple(_kept(mark, start, len(video)) for mark in state.marks),
+        rounding=None,
+    )
+    on = state_lib.render_state(gone_on, height=item.height, width=item.width)
+    return np.concatenate([video[:start], on[start:]])
+
+
+def _kept(mark: Mark, start: int, frames: int) -> Mark:
+    """The discs of a mark that are there at frame `start`, from then on."""
+    there = (mark.start <= start) & (start < mark.end)
+    return (
+        dataclasses.replace(
+            mark,
+            points=mark.points[there],
+            start=mark.start[there],
+            end=np.full(there.sum(), frames, np.int32),
+        )
+        if mark.kind != "string"
+        else mark
+    )
 
 
 def summarise(rows: Sequence[Row], *, seed: int = 0, draws: int = 1000) -> dict[str, dict[str, Score]]:
