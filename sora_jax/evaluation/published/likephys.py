@@ -9,10 +9,10 @@ so chance is 1/2 and 0 is best. All that is asked of a model is `loss(clip, t, n
 is a seed: the same seed, level and clip size must give the same noise. Both clips of a pair are met with the
 same levels and seeds.
 
-Faults as released: a tie is no error, so a model whose loss does not depend on the clip has an error of 0, not
-of 1/2; every valid clip of a group is compared with every invalid one, whose scenes differ, so the looks of a
-scene enter the comparison. A third one is in its evaluator, not in this formula: for models that predict a
-velocity, what is compared with the noise is computed from the CLEAN latents, which it should not have.
+Faults as released: a tie is no error, so a model whose loss does not depend on the clip has an error of 0,
+not of 1/2; every valid clip of a group is compared with every invalid one, whose scenes differ, so the looks
+of a scene enter the comparison. A third one is in its evaluator, not in this formula: for models that predict
+a velocity, what is compared with the noise is computed from the CLEAN latents, which it should not have.
 
     corrected   matched pairs only, a tie counts 1/2.
 
@@ -43,9 +43,7 @@ LEVELS = tuple((k + 0.5) / 10 for k in range(10))
 TEXT_STEP = 32  # rows of text are padded to a multiple of this, so that few lengths are compiled
 
 
-def preference_error_as_released(
-    valid: Float[np.ndarray, " v"], invalid: Float[np.ndarray, " i"]
-) -> float:
+def preference_error_as_released(valid: Float[np.ndarray, " v"], invalid: Float[np.ndarray, " i"]) -> float:
     """Share of all v x i pairs of one group with L(valid) > L(invalid); a tie is right."""
     return float(np.mean(valid[:, None] > invalid[None, :]))
 

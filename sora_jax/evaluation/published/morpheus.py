@@ -12,7 +12,7 @@ motion / the track's variance.
 
 Faults as released: the BEST quarter of the clip decides, so a ball that breaks the law in the other three is
 not seen; in the second branch the score depends on the units, of which pixels / 400 and frames / 100 are no
-metres and seconds, so that a track drawn smaller scores higher, up to 1; a ball that hangs still conserves
+metres and seconds, so that in a small enough picture anything conserves energy and momentum; a ball that hangs still conserves
 everything (its penalty is off by default).
 
     corrected     the whole clip, in world units: 1 / (1 + std q / scale), scale = mean v^2 / 2 + the range of
@@ -22,9 +22,10 @@ everything (its penalty is off by default).
 Verified against a copy of the released code (physics-from-video/Morpheus, scoring/physical_score.py and
 dynamical_score.py, as kept in another public repository): s and its two branches, windows and their maximum,
 velocities (0.7 of the 5-frame regression's slope + 0.3 of the central difference, then Savitzky-Golay of
-width 5 and order 3), the constants, the three quantities of a falling, thrown or bouncing ball, 1 - min(NMSE, 1).
-Not verified: the original repository and the paper's own text. Pendulums, springs and collisions have other
-quantities there and are left out, as are gaps, which it fills by interpolation before scoring.
+width 5 and order 3), the constants, the three quantities of a falling, thrown or bouncing ball, and
+1 - min(NMSE, 1). Not verified: the original repository and the paper's own text. Pendulums, springs and
+collisions have other quantities there and are left out, as are gaps, which it fills by interpolation before
+scoring.
 Differs: the released dynamical score fits a small network to the track and to the equation at once, after
 200,000 steps; here the equation's own solution is fitted by least squares, which has a unique answer.
 """
@@ -82,7 +83,7 @@ def velocity_as_released(values: Float[np.ndarray, " f"], seconds: Float[np.ndar
         at = slice(max(0, f - WIDTH // 2), f + WIDTH // 2 + 1)
         time = seconds[at] - seconds[at].mean()
         slope[f] = time @ values[at] / (time @ time)
-    return savgol_filter(0.7 * slope + 0.3 * central, WIDTH, 3)
+    return np.asarray(savgol_filter(0.7 * slope + 0.3 * central, WIDTH, 3))
 
 
 def invariance_as_released(track: Track) -> Invariance:
@@ -92,7 +93,9 @@ def invariance_as_released(track: Track) -> Invariance:
       ValueError: fewer than `WIDTH` frames, or a gap.
     """
     if len(track) < WIDTH or not np.isfinite(track).all():
-        raise ValueError(f"a track of {len(track)} frames with or without gaps: give {WIDTH} or more, all found")
+        raise ValueError(
+            f"a track of {len(track)} frames with or without gaps: give {WIDTH} or more, all found"
+        )
     across, down = (track / SCALE).T
     seconds = np.arange(1, len(track) + 1) / RATE
     v_across, v_down = (velocity_as_released(values, seconds) for values in (across, down))
@@ -135,7 +138,7 @@ def dynamical_score(track: Track, *, fps: float, gravity: float | None = None) -
     """1 - min(NMSE, 1) of the best free flight: x = x0 + u t, y = y0 + v t - g t^2 / 2.
 
     Args:
-      track: (x, y) in world units, y up, at least 4 frames; NaN where the ball is not found, which makes it 0.
+      track: (x, y) in world units, y up, at least 4 frames; NaN where the ball is not found makes it 0.
       gravity: world units/s^2 where it is known; None fits it, and any constant acceleration is right.
     """
     if len(track) < 4:

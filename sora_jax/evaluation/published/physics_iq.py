@@ -31,25 +31,25 @@ backwards scores 67 as released, 55 verified and 24 corrected; at half its speed
 Verified against the released code (google-deepmind/physics-IQ-benchmark, code/ at commit ec2c611, physiq/ at
 b5faeb1): masks, the four metrics, IoU of nothing, both scores, only take 1 as the reference. Differs: there
 masks go through a lossy video and are halved twice in size before they are compared; metrics are averaged
-over three camera views, here over the clips given; rounding to 4 digits is left out. Not verified: the papers'
-own text.
+over three camera views, here over the clips given; rounding to 4 digits is left out. Not verified: the
+papers' own text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 
 Video = UInt8[np.ndarray, "f h w 3"]
 Masks = Bool[np.ndarray, "f h w"]
 
 
 class Metrics(NamedTuple):
-    """The four numbers of a pair of clips; the IoUs lie in [0, 1], 1 is best; the MSE in [0, 1], 0 is best."""
+    """The four numbers of a pair of clips, all in [0, 1]; of the IoUs 1 is best, of the MSE 0."""
 
     spatial: float
     spatiotemporal: float
@@ -122,7 +122,7 @@ def score_as_released(generated: Sequence[Metrics], takes: Sequence[Metrics]) ->
 
 
 def score_verified(generated: Sequence[Metrics], takes: Sequence[Metrics]) -> float:
-    """The score of "Physics-IQ Verified", 0 to 100: clip by clip, each metric's ratio at most 1, four alike."""
+    """The score of "Physics-IQ Verified", 0 to 100: clip by clip, four ratios of equal weight, at most 1."""
     own, other = _table(generated, takes)
     ratios = np.concatenate(
         [own[:, :3] / (other[:, :3] + _TINY), (other[:, 3:] + _TINY) / (own[:, 3:] + _TINY)], axis=1
@@ -153,7 +153,7 @@ def _masks(video: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return motion_masks(video), motion_masks(truth)
 
 
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
+def _iou(a: Any, b: Any) -> float:
     either = int((a | b).sum())
     return int((a & b).sum()) / either if either else 1.0
 

@@ -26,7 +26,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 WORLD = 10.0
 SECONDS = 0.1  # between frames
@@ -135,7 +135,7 @@ def velocity_error_corrected(
     valid = valid_frames(truth, radius)
     if len(valid) < 2:
         return Corrected(math.nan, math.nan, math.nan)
-    found: Bool[np.ndarray, "k o"] = ~np.isnan(position[valid]).any(axis=-1)
+    found = np.isfinite(position[valid].sum(axis=-1))
     true = np.diff(truth[valid], axis=0) / SECONDS
     apart = np.linalg.norm(np.diff(position[valid], axis=0) / SECONDS - true, axis=-1)
     worst = np.maximum(2 * np.linalg.norm(true, axis=-1), 1.0)

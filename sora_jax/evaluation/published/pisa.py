@@ -28,7 +28,7 @@ Masks = Bool[np.ndarray, "f h w"]
 
 
 def aligned_frames(truth: int, generated: int, *, truth_fps: float, fps: float) -> Int[np.ndarray, " k"]:
-    """The true frame shown at the instant of each generated one: floor(k truth_fps / fps), while there is one."""
+    """The true frame at the instant of each generated one, floor(k truth_fps / fps), while there is one."""
     frames = np.floor(np.arange(generated) * (truth_fps / fps)).astype(int)
     return frames[frames < truth]
 
@@ -114,5 +114,5 @@ def _check(masks: np.ndarray, truth: np.ndarray) -> None:
     if masks.shape != truth.shape or masks.ndim != 3 or masks.dtype != bool or truth.dtype != bool:
         raise ValueError(
             f"expected two boolean arrays [f h w] of one shape, got {masks.dtype} {masks.shape} and "
-            f"{truth.dtype} {truth.shape}: choose frames with aligned_frames, resize, compare with a threshold"
+            f"{truth.dtype} {truth.shape}: choose frames with aligned_frames, resize, apply a threshold"
         )

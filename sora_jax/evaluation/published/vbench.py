@@ -2,7 +2,7 @@
 
 Of the boxes' centres, d = c2 - c1, and their IoU; 0.1 = the IoU above which a pair is discounted:
 
-    pair(b1, b2) = min(1, 0.1 / IoU)   if |dx| > |dy| for left and right, |dy| > |dx| for top and bottom; else 0
+    pair(b1, b2) = min(1, 0.1 / IoU)   if |dx| > |dy| (left, right) or |dy| > |dx| (top, bottom), else 0
     frame = the best pair of the frame;  clip = the mean over its frames
 
 Faults as released: the sign of d is not looked at, so "left of" and "right of" have one score and a mirrored
@@ -59,9 +59,7 @@ def score_corrected(first: Sequence[Boxes], second: Sequence[Boxes], *, relation
     return float(np.mean(scores))
 
 
-def pair_as_released(
-    a: Float[np.ndarray, " 4"], b: Float[np.ndarray, " 4"], *, relation: Relation
-) -> float:
+def pair_as_released(a: Float[np.ndarray, " 4"], b: Float[np.ndarray, " 4"], *, relation: Relation) -> float:
     """`pair` of the module's docstring, whatever the sign."""
     offset = np.abs((b[:2] + b[2:]) / 2 - (a[:2] + a[2:]) / 2)
     axis = _AXIS[relation]
@@ -91,4 +89,6 @@ def _check(first: Sequence[Boxes], second: Sequence[Boxes], relation: str) -> No
     if relation not in _AXIS:
         raise ValueError(f"unknown relation {relation!r}: use one of {', '.join(_AXIS)}")
     if len(first) != len(second) or not first:
-        raise ValueError(f"{len(first)} and {len(second)} frames of boxes: give as many of both, at least one")
+        raise ValueError(
+            f"{len(first)} and {len(second)} frames of boxes: give as many of both, at least one"
+        )
