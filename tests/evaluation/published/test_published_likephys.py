@@ -117,13 +117,12 @@ def test_the_velocity_loss_is_a_function_of_the_seed_and_hides_the_clean_tokens(
     seen = []
 
     def apply(params, xt, t, batch):
-        seen.append(batch.tokens is xt or np.array_equal(batch.tokens, xt))
+        seen.append(batch.tokens is xt)  # while it is traced
         return jnp.zeros_like(xt)
 
-    with jax.disable_jit():
-        loss = velocity_loss(apply)
-        first, again, other = loss(clip(10), 0.5, 1), loss(clip(10), 0.5, 1), loss(clip(10), 0.5, 2)
-    assert first == again != other and all(seen)
+    loss = velocity_loss(apply)
+    first, again, other = loss(clip(10), 0.5, 1), loss(clip(10), 0.5, 1), loss(clip(10), 0.5, 2)
+    assert first == again != other and seen == [True]
 
 
 def test_the_noise_of_the_velocity_loss_is_standard_normal():
