@@ -12,8 +12,8 @@ motion / the track's variance.
 
 Faults as released: the BEST quarter of the clip decides, so a ball that breaks the law in the other three is
 not seen; in the second branch the score depends on the units, of which pixels / 400 and frames / 100 are no
-metres and seconds, so that in a small enough picture anything conserves energy and momentum; a ball that hangs still conserves
-everything (its penalty is off by default).
+metres and seconds, so that in a small enough picture anything conserves energy and momentum; a ball that
+hangs still conserves everything (its penalty is off by default).
 
     corrected     the whole clip, in world units: 1 / (1 + std q / scale), scale = mean v^2 / 2 + the range of
                   g h for the energy, the root mean square speed for the momentum, and 1 / (1 + |a - g| / g)
