@@ -155,6 +155,13 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     assert inside >= 19  # of 24; 95 % is 22.8, and 19 lies 3.5 standard errors below
 
 
+def test_the_interval_holds_the_value_where_the_bias_of_drawing_again_is_large():
+    # Drawn again, 60 samples in 20 dimensions lie further apart by about their own bias, 20 * 25 / 120.
+    a, b = gaussian(60, 20, seed=1), gaussian(60, 20, seed=2)
+    low, high = distances.frechet_interval(a, b, draws=60)
+    assert low < distances.frechet_distance(a, b) < high and high - low < 20 * 25 / 120
+
+
 def test_the_refusals():
     with pytest.raises(ValueError, match=r"\(9, 3\) and \(9, 4\)"):
         distances.frechet_distance(gaussian(9, 3), gaussian(9, 4))
