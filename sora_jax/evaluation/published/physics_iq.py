@@ -26,7 +26,7 @@ up for a poor one of another. The second scoring (Raedsch et al. 2026, arXiv 260
 
 On 16 simulated collisions (33 frames of 128 x 128, take 2 with velocities off by 3 %) the true clip played
 backwards scores 67 as released, 55 verified and 24 corrected; at half its speed 42, 36 and 30; held still 0,
-5 and 2 (`tests/evaluation/published`).
+5 and 2; the tests hold the like of smaller clips.
 
 Verified against the released code (google-deepmind/physics-IQ-benchmark, code/ at commit ec2c611, physiq/ at
 b5faeb1): masks, the four metrics, IoU of nothing, both scores, only take 1 as the reference. Differs: there
