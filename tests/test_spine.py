@@ -225,3 +225,21 @@ def test_an_autoencoder_trains_on_against_a_discriminator_and_is_exported_withou
     change = jax.tree.map(lambda a, b: np.abs(a - b).max(), before, after)
     assert 0 < max(jax.tree.leaves(change)) < 0.2  # four steps on from the weights it began with
     assert build.load_autoencoder(out).fingerprint
+
+
+def test_sets_of_videos_are_compared_on_the_autoencoders_latents(run, tmp_path, capsys):
+    draw = np.random.default_rng(0)
+    for name, level in (("real", 128), ("same", 128), ("darker", 60)):
+        for k in range(10):
+            video = draw.normal(level + 9 * draw.normal(), 20, (5, 32, 32, 3)).clip(0, 255).astype(np.uint8)
+            video_files.write_video(tmp_path / name / f"{k}.mp4", video, fps=8)
+    values = {}
+    for name in ("same", "darker"):
+        out = tmp_path / f"out-{name}"
+        flags = ["--real", str(tmp_path / "real"), "--generated", str(tmp_path / name), "--out", str(out)]
+        evaluate.main(["fidelity", *flags, "--checkpoint", str(run / "frozen")])
+        table = json.loads((out / "fidelity.json").read_text())
+        assert (table["real"], table["generated"], table["unreadable"]) == (10, 10, [])
+        values[name] = table["distances"]["frechet"]["value"]
+    assert values["darker"] > 3 * values["same"]
+    assert "real vs real" in capsys.readouterr().out

@@ -5,6 +5,7 @@
     python -m sora_jax.evaluate prompts --out out/benchmark
     python -m sora_jax.evaluate physics --videos DIR --manifest out/benchmark/manifest.jsonl --out out/physics
     python -m sora_jax.evaluate certify --out out/certificates
+    python -m sora_jax.evaluate fidelity --real DIR --generated DIR --checkpoint cpu-64px --out out/fidelity
 
 Each subcommand is one file of this folder: `add_arguments(parser)` and `run(options) -> exit code`.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sora_jax import command
-from sora_jax.evaluate import autoencoder, certify, physics, prompts, text
+from sora_jax.evaluate import autoencoder, certify, fidelity, physics, prompts, text
 
 COMMANDS = {
     "text": text,
@@ -22,6 +23,7 @@ COMMANDS = {
     "prompts": prompts,
     "physics": physics,
     "certify": certify,
+    "fidelity": fidelity,
 }
 
 

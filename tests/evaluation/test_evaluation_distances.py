@@ -14,8 +14,8 @@ import scipy.linalg
 
 from sora_jax import build
 from sora_jax.data.manifest import TooManyBadError
+from sora_jax.data.video_files import write_video
 from sora_jax.evaluation import distances, video_features
-from sora_jax.sampling.video_files import write_video
 from sora_jax.worlds.source import WorldSource
 
 
