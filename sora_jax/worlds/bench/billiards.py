@@ -100,7 +100,7 @@ def roll(
             if now + wait > goal:
                 break
             where += wait * speed
-            now += wait
+            now = float(now + wait)
             _bounce(where, speed, mass, i, j)
             impacts.append((now, i, j))
         where += (goal - now) * speed
