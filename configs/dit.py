@@ -68,13 +68,13 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 "learning_rate": 1e-2,
                 "adam_learning_rate": 1.5e-3,
                 "warmup_steps": 200,
-                "cooldown_steps": 3000,
+                "cooldown_steps": 2000,
                 "weight_decay": 0.0,
                 "clip_norm": 1.0,
             },
             "mesh": {"data": -1, "fsdp": 1, "tensor": 1, "context": 1},  # -1: all devices that are left
             "train": {
-                "total_steps": 6_000,
+                "total_steps": 5_000,
                 "ema_decay": 0.999,
                 "log_every": 50,
                 "evaluate_every": 1000,
