@@ -25,6 +25,7 @@ MOVES: dict[CameraMove, float] = {"orbit": 0.4, "pan": 0.3, "dolly": 0.3}  # sha
 FIXED = 0.3  # share of fixed cameras where something moves
 RETURNS = 0.25  # share of moving cameras that come back
 MOST = {"orbit": math.radians(100), "pan": math.radians(40)}  # of a path
+MOST_DOLLY = 1.6  # metres of a path: twice as far, and as far the wrong way, is still inside the room
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -173,8 +174,8 @@ def camera(draw: Draw, *, middle: float, fixed: float = FIXED, high: float = 0.3
     returns = draw.rng.random() < RETURNS
     if move == "dolly":
         side: CameraSide = draw.pick(("forward", "backward"))
-        distance = draw.between(3.3, 4.1)
-        classes, most = scene_lib.DOLLY_SPEEDS, distance - 1.7
+        distance = draw.between(3.3, 4.0)
+        classes, most = scene_lib.DOLLY_SPEEDS, MOST_DOLLY
     else:
         side = draw.pick(("left", "right"))
         distance = draw.between(2.7, 3.5)

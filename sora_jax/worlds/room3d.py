@@ -22,6 +22,7 @@ from sora_jax.worlds.scene import PALETTE
 from sora_jax.worlds.scene3d import Ramp, Scene3D
 
 TEXELS = {"floor": 512, "wall": 256}  # of a texture's side: 2 cm on the floor, 4 cm on the walls
+EXTENT = 7.5  # metres, the unit of the clipping planes and of the shadow map
 TIME_STEP = 1 / 2000  # seconds, at most
 STIFFNESS = 600.0**2  # of contacts, 1/s^2: an impact lasts pi / 600 s, ten steps
 RAMP_THICKNESS = 0.06  # metres
@@ -73,7 +74,7 @@ def model(scene: Scene3D) -> Any:
     spec.option.timestep = step_seconds(scene)
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.visual.headlight.active = 0
-    spec.stat.extent = scene_lib.ROOM * 1.5
+    spec.stat.extent = EXTENT
     spec.stat.center = [0, 0, 0]
     spec.visual.map.znear = 0.01
     spec.visual.map.zfar = 4.0

@@ -15,8 +15,8 @@ from jaxtyping import Float
 
 from sora_jax.types import Body3D, CameraMove, CameraSide, SizeWord, Solid
 
-ROOM = 5.0  # metres from the room's centre to each wall
-CEILING = 4.0  # metres; the walls end there, nothing is above
+ROOM = 6.5  # metres from the room's centre to each wall
+CEILING = 4.5  # metres; the walls end there, nothing is above
 FIELD_OF_VIEW = math.radians(55)  # of the frame's short side
 GRAVITY = 9.81  # m/s^2, downwards
 DENSITY = 300.0  # kg/m^3
