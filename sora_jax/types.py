@@ -200,7 +200,7 @@ class Body3D:
       radius: metres; of the sphere, cylinder and capsule, half the edge of the cube.
       mass: kg.
       restitution: nominal, of a central impact with a plane, 0 to 1.
-      friction: Coulomb coefficient of its contacts.
+      friction: Coulomb coefficient of its contacts, above 0.
     """
 
     shape: Solid

@@ -1,4 +1,4 @@
-"""Captions of 3-D clips, said from the exact state and so true by construction; they name the camera's path."""
+"""Captions of 3-D clips, said from the exact state and so true by construction; they name the camera."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ RAMP_THICKNESS = 0.06  # metres
 
 
 def noise(rng: np.random.Generator, size: int, *, cells: tuple[int, ...]) -> Float[np.ndarray, "size size"]:
-    """Value noise in [0, 1]: random grids of `cells` a side, interpolated, each finer one 0.8 times as strong."""
+    """Value noise in [0, 1]: grids of `cells` random numbers a side, each finer one 0.8 times as strong."""
     total = np.zeros((size, size), np.float32)
     for octave, count in enumerate(cells):
         grid = rng.random((count, count), dtype=np.float32)
@@ -215,6 +215,8 @@ def _add_body(mujoco: Any, spec: Any, body: Body3D, k: int, scene: Scene3D) -> N
         "cylinder": (kinds.mjGEOM_CYLINDER, [r, scene_lib.CYLINDER_HALF * r, 0]),
         "capsule": (kinds.mjGEOM_CAPSULE, [r, scene_lib.CAPSULE_HALF * r, 0]),
     }[body.shape]
+    if body.friction < 1e-3:  # MuJoCo's solver diverges without any
+        raise ValueError(f"friction {body.friction} of object {k}: use 0.001 or more")
     name = f"object {k}"
     spec.add_material(
         name=name, rgba=[*PALETTE[body.color], 1.0], specular=0.0, shininess=0.0, reflectance=0.0

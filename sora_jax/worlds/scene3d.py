@@ -148,7 +148,7 @@ def volume(shape: Solid, radius: float) -> float:
 
 
 def half_height(body: Body3D) -> float:
-    """Metres from the floor to the centre of a body at rest as it is made (cylinder upright, capsule lying)."""
+    """Metres from the floor to the centre of a body at rest (a cylinder upright, a capsule lying)."""
     return body.radius * (CYLINDER_HALF if body.shape == "cylinder" else 1.0)
 
 
@@ -179,7 +179,7 @@ def intrinsics(height: int, width: int) -> Float[np.ndarray, "3 3"]:
 
 
 def look_at(eye: np.ndarray, target: np.ndarray) -> Float[np.ndarray, "4 4"]:
-    """World-to-camera of a level camera at `eye` `[3]` that looks at `target` `[3]`, not straight up or down."""
+    """World-to-camera of a level camera at `eye` `[3]` that looks at `target` `[3]`, not straight down."""
     forward = (target - eye) / np.linalg.norm(target - eye)
     right = np.cross(forward, (0.0, 0.0, 1.0))
     right /= np.linalg.norm(right)
@@ -190,13 +190,13 @@ def look_at(eye: np.ndarray, target: np.ndarray) -> Float[np.ndarray, "4 4"]:
 
 
 def progress(path: CameraPath, frames: int) -> Float[np.ndarray, " f"]:
-    """Share of the path covered at each frame: 0 to 1, or 0 to 1 (by half time) to 0 if the camera returns."""
+    """Share of the path covered at each frame: 0 to 1, or to 1 by half time and back to 0 if it returns."""
     share = np.linspace(0.0, 1.0, frames) if frames > 1 else np.zeros(1)
     return 1 - np.abs(2 * share - 1) if path.returns else share
 
 
 def poses(path: CameraPath, share: Float[np.ndarray, " f"]) -> Float[np.ndarray, "f 4 4"]:
-    """World-to-camera at each share of the path; shares beyond [0, 1] go on along it, negative ones before it.
+    """World-to-camera at each share of the path; beyond [0, 1] the path goes on both ways.
 
     An orbit moves on a circle about the vertical through the target and looks at it. A pan turns in place
     about the vertical, its middle looking at the target. A dolly moves along the horizontal part of its

@@ -13,6 +13,7 @@ from sora_jax.worlds.scene3d import Scene3D
 
 NEW_CONTACT = 0.25  # seconds without contact after which the next one is a new event
 REST_GAP = 2e-3  # metres
+FASTEST = 30.0  # m/s: more is no motion of these scenes
 SLOW = 0.15  # m/s of approach: less is no impact
 
 
@@ -33,6 +34,9 @@ def simulate(scene: Scene3D, model: Any) -> Motion:
     """The motion of a scene at the instants of its frames; `model` is `room3d.model(scene)`.
 
     Events: "hits" between two objects, "lands on the floor" of one that falls, at the first touch of each.
+
+    Raises:
+      FloatingPointError: the simulation has diverged.
     """
     mujoco = gl.load()
     data = mujoco.MjData(model)
@@ -62,6 +66,9 @@ def simulate(scene: Scene3D, model: Any) -> Motion:
         if frame == 0 or not steps:
             _rest(mujoco, model, data, owner, contact[frame], fixture_contact[frame])
         moments[frame] = _moment(mujoco, model, data, objects)
+    fastest = float(np.abs(moments[..., 7:10]).max(initial=0))
+    if not fastest < FASTEST:
+        raise FloatingPointError(f"{fastest} m/s in a {scene.family} scene: the contacts have diverged")
     return Motion(
         position=moments[..., :3],
         orientation=moments[..., 3:7],

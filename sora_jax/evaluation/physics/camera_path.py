@@ -69,9 +69,12 @@ def sample(
     image: np.ndarray, points: Float[np.ndarray, "k 2"], *, outside: float = np.nan
 ) -> Float[np.ndarray, " k"]:
     """Bilinear values of `[h w]` or `[h w c]` at pixels (x, y); `outside` half a pixel beyond the frame."""
-    x, y = (points - 0.5).astype(np.float32).T
-    mode = cv2.BORDER_REPLICATE
-    got = cv2.remap(image, x[None], y[None], cv2.INTER_LINEAR, borderMode=mode)[0]
+    if not len(points):
+        return np.zeros((0, *image.shape[2:]))
+    row = min(len(points), 4096)  # remap takes maps of fewer than 32768 columns
+    padded = np.resize((points - 0.5).astype(np.float32), (-(-len(points) // row), row, 2))
+    got = cv2.remap(image, padded, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    got = got.reshape(-1, *image.shape[2:])[: len(points)]
     height, width = image.shape[:2]
     beyond = (points[:, 0] < 0) | (points[:, 1] < 0) | (points[:, 0] > width) | (points[:, 1] > height)
     got = got.astype(np.float64)
@@ -207,7 +210,7 @@ def angles(a: Float[np.ndarray, "f 4 4"], b: Float[np.ndarray, "f 4 4"]) -> Floa
 
 
 def _follow(greys, anchor: _Anchor, frame: int, guess: np.ndarray, state: SceneState3D):
-    """The pose of a frame and how many corners agree with it, or None; the anchor remembers where they are."""
+    """The pose of a frame and how many corners agree with it, or None; the anchor notes where they are."""
     there, ok = flow(greys[anchor.frame], greys[frame], anchor.points, anchor.last)
     anchor.last = np.where(ok[:, None], there, anchor.last)
     fitted = _pose(anchor.places[ok], there[ok], state.intrinsics[frame], guess)

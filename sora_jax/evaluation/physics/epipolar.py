@@ -9,6 +9,7 @@ that some F explains, and pairs with too few are left out: the worse the warp, t
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import cv2
@@ -65,7 +66,7 @@ def as_released_error(video: UInt8[np.ndarray, "f h w 3"]) -> float:
     greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in video]
     known = [sift.detectAndCompute(grey, None) for grey in greys]
     errors = []
-    for (points, words), (others, other_words) in zip(known[:-1], known[1:], strict=True):
+    for (points, words), (others, other_words) in itertools.pairwise(known):
         if words is None or other_words is None or len(others) < 2:
             continue
         pairs = [p for p in matcher.knnMatch(words, other_words, k=2) if len(p) == 2]
@@ -91,8 +92,8 @@ def as_released_score(video: UInt8[np.ndarray, "f h w 3"]) -> float:
 def known_pose_score(video: np.ndarray, state: SceneState3D) -> float:
     """1 - mean_k clip(d_k - SLACK, 0, CAP) / CAP, d = Sampson's distance to the TRUE epipolar geometry.
 
-    Corners of static pixels that the truth says are visible `STRIDE` of the clip later are followed by optical
-    flow through the frames between. One that is lost has d = CAP, so losing matches costs. Distances are in
+    Corners of static pixels that the truth says stay visible for `STRIDE` of the clip are followed by optical
+    flow from frame to frame. One that is lost has d = CAP, so losing matches costs. Distances are in
     pixels of a frame 128 on the short side. NaN where the camera does not travel. Blind to errors along the
     epipolar lines (`camera.warp_score` sees them), so to a dolly's length.
     """
