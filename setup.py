@@ -45,8 +45,10 @@ setup(
     extras_require={
         "tpu": ["jax[tpu]"],
         "cuda": ["jax[cuda12]"],
+        "worlds3d": ["mujoco>=3.3", "PyOpenGL>=3.1"],
         "test": [
             "beartype>=0.20",
+            "mujoco>=3.3",
             "pytest>=8,<10",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",

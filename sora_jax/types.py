@@ -127,7 +127,8 @@ class Clip:
       captions: phrasing -> text, never empty; the phrasings of a world are "short" and "descriptive",
         a data set with one caption uses "short".
       id: unique within its source, the same in every process.
-      state: the exact state where the clip was simulated, else None.
+      state: the exact state where the clip was simulated in 2-D, else None.
+      state_3d: the exact state where the clip was simulated in 3-D, else None.
     """
 
     video: np.ndarray
@@ -135,6 +136,7 @@ class Clip:
     captions: Mapping[str, str]
     id: str
     state: SceneState | None = None
+    state_3d: SceneState3D | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -222,3 +224,78 @@ class TrainState(NamedTuple):
 
 
 Key = jax.Array
+
+Solid = Literal["sphere", "cube", "cylinder", "capsule"]
+CameraMove = Literal["fixed", "orbit", "pan", "dolly"]
+CameraSide = Literal["none", "left", "right", "forward", "backward"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Body3D:
+    """What does not change about one object of a 3-D scene.
+
+    Attributes:
+      shape: one of `Solid`; an upright cylinder, a lying capsule.
+      color: a name of `worlds.scene.PALETTE`.
+      size: one of `SizeWord`; `radius` is its number.
+      radius: metres; of the sphere, cylinder and capsule, half the edge of the cube.
+      mass: kg.
+      restitution: nominal, of a central impact with a plane, 0 to 1.
+      friction: Coulomb coefficient of its contacts, above 0.
+    """
+
+    shape: Solid
+    color: str
+    size: SizeWord
+    radius: float
+    mass: float
+    restitution: float
+    friction: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SceneState3D:
+    """The exact state of a 3-D clip and of its camera, at the instant of every frame.
+
+    World: right-handed, metres, z up, the floor is z = 0. Camera (OpenCV's): x right, y down, z along the
+    optical axis. Pixel (row i, column j) covers [j, j + 1] x [i, i + 1], so a world point X is seen at
+    (x, y) = (u / w, v / w), (u, v, w) = intrinsics (world_to_camera X)[:3], and its depth is w.
+
+    Attributes:
+      bodies: one per object, in the order of the object axis `o`.
+      position: `[f o 3]` float32, centre of mass, metres.
+      orientation: `[f o 4]` float32, unit quaternion (w, x, y, z), body to world.
+      velocity: `[f o 3]` float32, of the centre, m/s.
+      angular_velocity: `[f o 3]` float32, in world axes, rad/s.
+      contact: `[f o o]` bool, symmetric: the two objects touched since the previous frame.
+      fixtures: names of what never moves, in the order of the axis `s`: "floor", four walls, perhaps "ramp".
+      fixture_contact: `[f o s]` bool: the object touched it since the previous frame.
+      depth: `[f h w]` float32, metres along the optical axis at the pixel's centre.
+      segmentation: `[f h w]` uint8: 0 = fixture, 1 + k = object k.
+      world_to_camera: `[f 4 4]` float64, rigid.
+      intrinsics: `[f 3 3]` float64, pixels.
+      camera_move, camera_side: what the caption calls the camera's path; the side is the camera's own.
+      camera_returns: the camera comes back to where it began.
+      camera_speed: mean of |d/dt|, degrees/s of an orbit or a pan, m/s of a dolly, 0 if fixed.
+      family: of the scene.
+      events: (seconds, verb, object, object or -1), in order of time.
+    """
+
+    bodies: tuple[Body3D, ...]
+    position: np.ndarray
+    orientation: np.ndarray
+    velocity: np.ndarray
+    angular_velocity: np.ndarray
+    contact: np.ndarray
+    fixtures: tuple[str, ...]
+    fixture_contact: np.ndarray
+    depth: np.ndarray
+    segmentation: np.ndarray
+    world_to_camera: np.ndarray
+    intrinsics: np.ndarray
+    camera_move: CameraMove
+    camera_side: CameraSide
+    camera_returns: bool
+    camera_speed: float
+    family: str
+    events: tuple[tuple[float, str, int, int], ...] = ()
