@@ -102,7 +102,7 @@ def brush(draw: Draw) -> tuple[Variant, ...]:
         count = math.ceil((last - begin) * pace / (0.3 * radius))
         instants = np.linspace(begin, last, count)
         marks = (_mark("stroke", 0, pot, radius, place(instants), instants, draw),)
-        events = ((begin, "touches", 0, 1), (begin, f"leaves a {pot.color} stroke", 0, -1))
+        events = ((begin, "touches", 0, 1), (begin, f"leaves a stroke of {pot.color}", 0, -1))
     contact = np.zeros(draw.frames, bool)
     contact[frame_after(begin, draw.fps)] = paints
     still = np.broadcast_to(pot_at, (draw.frames, 2))
