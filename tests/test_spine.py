@@ -243,3 +243,13 @@ def test_sets_of_videos_are_compared_on_the_autoencoders_latents(run, tmp_path, 
         values[name] = table["distances"]["frechet"]["value"]
     assert values["darker"] > 3 * values["same"]
     assert "real vs real" in capsys.readouterr().out
+
+
+def test_a_model_is_asked_which_of_two_clips_is_more_likely(run, tmp_path):
+    flags = ["--checkpoint", str(run / "model"), "--out", str(tmp_path), "--pairs", "2", "--side", "48"]
+    evaluate.main(["plausibility", *flags, "--frames", "9", "--levels", "0.5"])
+    table = json.loads((tmp_path / "plausibility.json").read_text())["preference_error"]
+    recolor = table["recolor"]
+    assert len(recolor) == 2 and all(s["mean"] in (0, 0.5, 1) and s["clips"] == 2 for s in recolor.values())
+    with pytest.raises(command.UsageError, match=r"levels in \(0, 1\)"):
+        evaluate.main(["plausibility", *flags, "--levels", "1.5"])

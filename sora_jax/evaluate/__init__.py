@@ -6,6 +6,7 @@
     python -m sora_jax.evaluate physics --videos DIR --manifest out/benchmark/manifest.jsonl --out out/physics
     python -m sora_jax.evaluate certify --out out/certificates
     python -m sora_jax.evaluate fidelity --real DIR --generated DIR --checkpoint cpu-64px --out out/fidelity
+    python -m sora_jax.evaluate plausibility --checkpoint cpu-64px --out out/plausibility
 
 Each subcommand is one file of this folder: `add_arguments(parser)` and `run(options) -> exit code`.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sora_jax import command
-from sora_jax.evaluate import autoencoder, certify, fidelity, physics, prompts, text
+from sora_jax.evaluate import autoencoder, certify, fidelity, physics, plausibility, prompts, text
 
 COMMANDS = {
     "text": text,
@@ -24,6 +25,7 @@ COMMANDS = {
     "physics": physics,
     "certify": certify,
     "fidelity": fidelity,
+    "plausibility": plausibility,
 }
 
 
