@@ -72,8 +72,8 @@ def sample(
     if not len(points):
         return np.zeros((0, *image.shape[2:]))
     row = min(len(points), 4096)  # remap takes maps of fewer than 32768 columns
-    padded = np.resize((points - 0.5).astype(np.float32), (-(-len(points) // row), row, 2))
-    got = cv2.remap(image, padded, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    x, y = (np.resize(points[:, k] - 0.5, (-(-len(points) // row), row)).astype(np.float32) for k in (0, 1))
+    got = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     got = got.reshape(-1, *image.shape[2:])[: len(points)]
     height, width = image.shape[:2]
     beyond = (points[:, 0] < 0) | (points[:, 1] < 0) | (points[:, 0] > width) | (points[:, 1] > height)
@@ -150,7 +150,7 @@ def _pose(
     )
     if not done or inliers is None or len(inliers) < LEAST:
         return None
-    which = inliers[:, 0]
+    which = np.asarray(inliers, np.intp)[:, 0]
     turn, shift = cv2.solvePnPRefineLM(places[which], pixels[which], intrinsics, None, turn, shift)
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = cv2.Rodrigues(turn)[0], shift[:, 0]

@@ -63,7 +63,7 @@ def as_released_error(video: UInt8[np.ndarray, "f h w 3"]) -> float:
     Kupyn et al. 2025, arXiv 2510.21615: SIFT, ratio test, F by RANSAC, mean Sampson distance of what RANSAC
     keeps, over neighbouring frames; pairs with fewer than `LEAST_MATCHES` matches are left out.
     """
-    sift, matcher = cv2.SIFT_create(), cv2.BFMatcher()
+    sift, matcher = cv2.SIFT.create(), cv2.BFMatcher()
     greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in video]
     known = [sift.detectAndCompute(grey, None) for grey in greys]
     errors = []
@@ -96,7 +96,7 @@ def known_pose_score(video: np.ndarray, state: SceneState3D) -> float:
     Corners of static pixels that the truth says stay visible for `STRIDE` of the clip are followed by optical
     flow from frame to frame. One that is lost counts 1, beyond a share of LOST, so losing matches costs. NaN
     where the camera does not travel. Blind to errors along the epipolar lines: to a dolly's length and,
-    nearly, an orbit's (`camera.rotation_score` and `warp_score` see those); it is there for what is not rigid.
+    nearly, an orbit's (`camera.rotation_score` and `warp_score` see those); it is for what is not rigid.
     """
     pairs = _pairs(state)
     if not pairs:
