@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
+from sora_jax.data.video_files import read_video, write_video
 from sora_jax.evaluation.physics import camera, camera_corruptions, epipolar
 from sora_jax.evaluation.physics.camera_path import estimate_path, places_of, static_mask
-from sora_jax.sampling.video_files import read_video, write_video
 from sora_jax.types import SceneState3D
 from sora_jax.worlds import gl, room3d, simulate3d, source3d
 from sora_jax.worlds import scene3d as scene_lib
