@@ -45,6 +45,31 @@ class Body:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Mark:
+    """What a body leaves or draws, as discs of one radius (see `worlds.marks`).
+
+    Attributes:
+      kind: "bite", bitten out of `body`, moves and turns with it and shows what lies behind;
+        "stroke", paint on the canvas, behind every body;
+        "string", a dotted line from a fixed point to `body`, behind every body.
+      body: bite: the object bitten; stroke: the object that painted; string: the object that hangs on it.
+      color: a name of `worlds.scene.PALETTE`; of a bite it says nothing.
+      radius: of each disc, world units.
+      points: `[n 2]` float32, the discs' centres: of a bite from the body's centre, at the body's angle 0; of
+        a stroke in the world; of a string its one fixed end.
+      start, end: `[n]` int32, a disc is there in frames start <= frame < end.
+    """
+
+    kind: Literal["bite", "stroke", "string"]
+    body: int
+    color: str
+    radius: float
+    points: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SceneState:
     """The exact state of a simulated clip, at the instant of every frame.
 
@@ -62,6 +87,15 @@ class SceneState:
       alive: `[f o]` bool: the object exists.
       family: name of the family the scene came from.
       events: what the caption may mention, in order of time: (seconds, verb, object, object or -1).
+      background: RGB in [0, 1].
+      occluder: per object, whether it is a screen, drawn in front of all that are none; () = no screens.
+      marks: bites, strokes of paint and strings.
+      parent: per object, the object it is a piece of (it comes alive when that one dies), or -1; () = no
+        pieces.
+      shot: `[f]` int32, number of the shot, from 0; it grows at every cut. None = one shot.
+      grid: `[f rows columns]` int8, the board of a grid game (`worlds.bench.grid.CELLS`). None = no board.
+      rounding: `[f o 3]` float64, what (x, y, angle) lost when they became float32, so that a state drawn
+        again gives the clip to the byte. None = nothing.
     """
 
     bodies: tuple[Body, ...]
@@ -74,6 +108,13 @@ class SceneState:
     alive: np.ndarray
     family: str
     events: tuple[tuple[float, str, int, int], ...] = ()
+    background: tuple[float, float, float] = (0.94, 0.94, 0.94)
+    occluder: tuple[bool, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    parent: tuple[int, ...] = ()
+    shot: np.ndarray | None = None
+    grid: np.ndarray | None = None
+    rounding: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

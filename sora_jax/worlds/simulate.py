@@ -8,8 +8,8 @@ import numpy as np
 import pymunk
 
 from sora_jax.types import SceneState
-from sora_jax.worlds import render as render_lib
 from sora_jax.worlds import scene as scene_lib
+from sora_jax.worlds import state as state_lib
 from sora_jax.worlds.scene import Scene
 
 STEP_RATE = 240.0  # pymunk steps per second, at least
@@ -18,32 +18,27 @@ WALLS = ("left wall", "right wall", "floor", "ceiling")
 
 def simulate(scene: Scene) -> tuple[np.ndarray, SceneState]:
     """The frames `[f h w 3]` uint8 of a scene and its state (see `types.SceneState`)."""
+    return state_lib.film(evolve(scene), height=scene.height, width=scene.width)
+
+
+def evolve(scene: Scene) -> SceneState:
+    """The state of a scene at every frame, not yet drawn (nothing is known of what can be seen)."""
     if scene.contacts or scene.box:
         motion = _with_contacts(scene)
     else:
         motion = _in_closed_form(scene)
     position, velocity, angle, contact, wall_contact, events = motion
-    video, visible = render_lib.render(
+    return state_lib.make(
         scene.bodies,
         position,
+        velocity,
         angle,
-        height=scene.height,
-        width=scene.width,
-        background=scene.background,
-    )
-    state = SceneState(
-        bodies=scene.bodies,
-        position=position.astype(np.float32),
-        velocity=velocity.astype(np.float32),
-        angle=angle.astype(np.float32),
-        visible=visible,
         contact=contact,
         wall_contact=wall_contact,
-        alive=np.ones(contact.shape[:2], bool),
         family=scene.family,
         events=tuple(events),
+        background=scene.background,
     )
-    return video, state
 
 
 def _in_closed_form(scene: Scene):

@@ -12,10 +12,10 @@ import pytest
 from sora_jax.evaluation import fidelity, report, text_alignment
 from sora_jax.evaluation.physics import events, metrics
 from sora_jax.evaluation.physics.tracks import parse
+from sora_jax.worlds import render as render_lib
 from sora_jax.worlds.facts import Facts, ObjectFacts, facts
 from sora_jax.worlds.parse import parse_prompt
 from sora_jax.worlds.scene import body
-from sora_jax.worlds.simulate import render_lib
 from sora_jax.worlds.source import WorldSource
 
 FPS = 8.0

@@ -11,9 +11,9 @@ import pytest
 from sora_jax.evaluation.physics import metrics, shapes, state_metrics
 from sora_jax.evaluation.physics.tracks import parse
 from sora_jax.evaluation.text_alignment import parse_all, score_tracks
+from sora_jax.worlds import render as render_lib
 from sora_jax.worlds.facts import Facts, ObjectFacts, facts
 from sora_jax.worlds.scene import BACKGROUND, PALETTE, body
-from sora_jax.worlds.simulate import render_lib
 from sora_jax.worlds.source import WorldSource
 
 FPS = 8.0

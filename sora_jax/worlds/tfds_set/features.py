@@ -22,6 +22,7 @@ _ARRAYS: dict[str, tuple[tuple[int | None, ...], type]] = {
     "contact": ((None, None, None), np.bool_),
     "wall_contact": ((None, None), np.bool_),
     "alive": ((None, None), np.bool_),
+    "rounding": ((None, None, 3), np.float64),
 }
 _BODY: dict[str, type] = {
     "shape": str,
@@ -80,6 +81,11 @@ def to_example(clip: Clip) -> dict[str, Any]:
     }
     if clip.state is not None:
         state = clip.state
+        if state.occluder or state.marks or state.parent or state.shot is not None or state.grid is not None:
+            raise ValueError(
+                f"clip {clip.id} of family {state.family} has screens, marks, pieces, shots or a board, "
+                "which this layout does not hold: make benchmark clips anew from (seed, index)"
+            )
         example["state"] = {
             **{name: getattr(state, name) for name in _ARRAYS},
             "bodies": _columns([[getattr(b, name) for name in _BODY] for b in state.bodies], _BODY),
@@ -103,8 +109,9 @@ def to_clip(example: Mapping[str, Any]) -> Clip:
 
 def _to_state(example: Mapping[str, Any]) -> SceneState:
     events = _rows(example["events"], _EVENT)
+    arrays: dict[str, Any] = {name: np.asarray(example[name], dtype) for name, (_, dtype) in _ARRAYS.items()}
     return SceneState(
-        **{name: np.asarray(example[name], dtype) for name, (_, dtype) in _ARRAYS.items()},
+        **arrays,
         bodies=tuple(Body(**row) for row in _rows(example["bodies"], _BODY)),
         events=tuple((r["seconds"], r["verb"], r["first"], r["second"]) for r in events),
         family=_text(example["family"]),

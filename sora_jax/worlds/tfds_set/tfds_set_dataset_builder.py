@@ -6,6 +6,7 @@ tfds build sora_jax/worlds/tfds_set --config small --file_format array_record --
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
@@ -26,7 +27,8 @@ class WorldConfig(tfds.core.BuilderConfig):
 class Builder(tfds.core.GeneratorBasedBuilder):
     """Simulated 2-D clips with captions and the exact state of every frame."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar = {"1.1.0": "the state's rounding, so that it can be drawn again to the byte"}
     BUILDER_CONFIGS = (
         WorldConfig(name="full", description="100,000 training clips"),
         WorldConfig(name="small", description="to try things out", train=200, validation=20, heldout=20),
