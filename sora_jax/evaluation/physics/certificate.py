@@ -27,7 +27,7 @@ from scipy.stats import spearmanr
 from sora_jax import rng as rng_lib
 from sora_jax.evaluation.physics import certificate_picture
 from sora_jax.evaluation.physics.corruptions import CORRUPTIONS, Corruption, related
-from sora_jax.evaluation.physics.suite import METRICS, Metric
+from sora_jax.evaluation.physics.suite import METRICS, MOVING, Metric
 from sora_jax.evaluation.physics.sweep import Say, Sweep, make_scenes, sweep
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
 
@@ -189,6 +189,7 @@ def certify(
     seed: int,
     frames: int = 17,
     side: int = 128,
+    families: Sequence[str] = MOVING,
     autoencoder: FrozenAutoencoder | None = None,
     nuisances: bool = True,
     say: Say = lambda line: None,
@@ -198,7 +199,7 @@ def certify(
     Args:
       clips: per family; frames, side: of each clip. Without `nuisances` that gate passes empty.
     """
-    scenes = make_scenes(clips=clips, seed=seed, frames=frames, side=side)
+    scenes = make_scenes(clips=clips, seed=seed, frames=frames, side=side, families=families)
     found = sweep(
         scenes,
         metrics=metrics,

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from sora_jax.evaluation.physics.metrics import match, mirrored
+from sora_jax.evaluation.physics.metrics import mirrored
 from sora_jax.evaluation.physics.tracks import Tracks
 from sora_jax.types import SceneState
 from sora_jax.worlds.facts import RELATIONS, Facts, facts
@@ -21,24 +21,36 @@ SIDEWAYS, UPRIGHT = ("left of", "right of"), ("above", "below")
 def _signed(tracks: Tracks, stated: Facts, words: tuple[str, ...]) -> float:
     """Mean over the stated relations of the share of frames, of those that show both, with the right sign.
 
-    Objects of which the same is said have no sides and do not enter; of an object that is missing or has
-    another colour nothing is right.
+    An object is known by its colour in every frame, and by its shape too where two share the colour: not by
+    its track, which a jump to the other side would break. An object with a twin (of its colour and shape) has
+    no side that a parse could tell, and does not enter; of an object that is missing nothing is right.
     """
-    said = [r for r in stated.relations if r[1] in words and stated.objects[r[0]] != stated.objects[r[2]]]
+    looks = [(o.color, o.shape) for o in stated.objects]
+    alone = [looks.count(look) == 1 for look in looks]
+    said = [r for r in stated.relations if r[1] in words and alone[r[0]] and alone[r[2]]]
     if not said:
         return math.nan
-    matched = match(tracks, stated)
-    found = (matched.track >= 0) & ~(matched.right["color"] == 0)
     right = []
     for i, word, j in said:
-        a, b = matched.track[i], matched.track[j]
-        both = tracks.present[:, a] & tracks.present[:, b] if found[i] and found[j] else np.zeros(1, bool)
-        if not both.any():
-            right.append(0.0)
-            continue
-        offset = tracks.position[both, a] - tracks.position[both, b]
-        right.append(float((offset @ np.array(RELATIONS[word], float) > 0).mean()))
+        offset = _place(tracks, looks, i) - _place(tracks, looks, j)
+        offset = offset[~np.isnan(offset).any(axis=-1)]
+        along = offset @ np.array(RELATIONS[word], float)
+        right.append(float((along > 0).mean()) if len(along) else 0.0)
     return float(np.mean(right))
+
+
+def _place(tracks: Tracks, looks: list[tuple], i: int) -> np.ndarray:
+    """[f 2] mean place of what looks like object `i`, NaN in frames that do not show it."""
+    color, shape = looks[i]
+    shared = [c for c, _ in looks].count(color) > 1
+    mine = [
+        k
+        for k, seen in enumerate(tracks.color)
+        if seen == color and not (shared and tracks.shape[k] != shape)
+    ]
+    number = tracks.present[:, mine].sum(axis=1)[:, None]
+    total = np.nan_to_num(tracks.position[:, mine]).sum(axis=1)
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 
 
 def left_right(tracks: Tracks, truth: SceneState) -> float:
