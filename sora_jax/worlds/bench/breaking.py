@@ -18,9 +18,9 @@ from sora_jax.worlds import state as state_lib
 from sora_jax.worlds.bench.case import Event, Variant, cast, frame_after, straight, tell
 from sora_jax.worlds.placing import Draw, Item, add_mover, apart, place, velocity
 
-FRACTURE_IMPULSE = 4.0  # kg world units / s
+FRACTURE_IMPULSE = 3.0  # kg world units / s
 RESTITUTION = 0.6
-SOFT, HARD = (0.4, 0.8), (1.25, 2.0)  # impulse / FRACTURE_IMPULSE
+SOFT, HARD = (0.4, 0.8), (1.25, 1.7)  # impulse / FRACTURE_IMPULSE
 PIECES: dict[Shape, int] = {"square": 4, "bar": 3, "triangle": 4}
 
 
@@ -68,7 +68,7 @@ def fracture(draw: Draw) -> tuple[Variant, ...]:
         room = 2 * half - hammer.radius - away - touch - scene_lib.reach(target) - 0.2
         if away > 0.4 and room > 0:
             break
-    home = (-half + hammer.radius + 0.1 + away + touch + draw.between(0, room)) * way
+    home = (-half + hammer.radius + 0.1 + away + touch + draw.between(0, min(room, 0.5))) * way
     aside = draw.between(-1.5, 1.5) * np.array([-way[1], way[0]])
     return (_broken(draw, (hammer, target), home + aside, turn, way * speed, touch, when, hard),)
 

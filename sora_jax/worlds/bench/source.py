@@ -9,7 +9,7 @@ import numpy as np
 from sora_jax import rng as rng_lib
 from sora_jax.types import SIZE_DTYPE, Clip
 from sora_jax.worlds import state as state_lib
-from sora_jax.worlds.bench import breaking, hiding, marking, relating
+from sora_jax.worlds.bench import billiards, breaking, grid, hiding, marking, mechanics, relating
 from sora_jax.worlds.bench.case import Variant
 from sora_jax.worlds.placing import Draw
 from sora_jax.worlds.source import TEXT_BOUND
@@ -25,6 +25,11 @@ BENCH_FAMILIES: Mapping[str, Callable[[Draw], tuple[Variant, ...]]] = {
     "mirrored": relating.mirrored,
     "ordered": relating.ordered,
     "shots": relating.shots,
+    "billiards": billiards.billiards,
+    "pendulum": mechanics.pendulum,
+    "spring": mechanics.spring,
+    "friction": mechanics.friction,
+    "gridworld": grid.gridworld,
 }
 VARIANTS: Mapping[str, int] = {"permanence": 4, "clones": 2, "mirrored": 2}  # 1 elsewhere
 FRAMES: Mapping[str, int] = {  # 33 elsewhere
