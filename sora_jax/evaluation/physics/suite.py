@@ -42,6 +42,21 @@ PROPERTIES: Mapping[str, str] = {
     "pairing": "which colour goes with which shape",
     "size": "radius, all clip long",
     "growth": "radius over time",
+    "return": "whether what was hidden is seen again",
+    "lateness": "when it is seen again",
+    "mark": "whether there is a mark of contact",
+    "spot": "where on a body or canvas a mark is",
+    "breaking": "when a body is whole and when in pieces",
+    "bulk": "the area of a body and all its pieces",
+    "cuts": "when a shot ends",
+    "cast": "who is in a later shot",
+    "order": "which of two events is first",
+    "period": "how long a swing takes",
+    "friction": "how fast a slide is slowed down",
+    "horizon": "how an error grows with time",
+    "moves": "steps from cell to cell of a board",
+    "policy": "which goal a player takes",
+    "map": "what stands where on a board",
 }
 
 

@@ -20,6 +20,7 @@ from sora_jax.evaluation.physics.edits import Shot, draw
 from sora_jax.evaluation.physics.suite import MOVING, Metric, observe
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
 from sora_jax.types import SceneState
+from sora_jax.worlds.bench.source import BENCH_FAMILIES, BenchSource
 from sora_jax.worlds.source import WorldSource
 
 Say = Callable[[str], None]
@@ -56,9 +57,19 @@ class Sweep:
 def make_scenes(
     *, clips: int, seed: int, frames: int, side: int, families: Sequence[str] = MOVING
 ) -> tuple[Scene, ...]:
-    """`clips` scenes of each family, any combination of looks, square."""
+    """`clips` scenes of each family, any combination of looks, square.
+
+    Of a benchmark family: the first variant of each case, as long as the family needs whatever `frames` is.
+    """
     scenes = []
     for number, family in enumerate(families):
+        if family in BENCH_FAMILIES:
+            bench = BenchSource(family, seed=seed + number, length=clips, height=side, width=side)
+            for clip in (bench[k * bench.variants] for k in range(clips)):
+                assert clip.state is not None
+                shot = Shot(fps=clip.fps, height=side, width=side)
+                scenes.append(Scene(number=len(scenes), state=clip.state, shot=shot))
+            continue
         source = WorldSource(
             seed=seed + number,
             length=clips,
