@@ -23,7 +23,8 @@ def _after(state: SceneState) -> np.ndarray:
 def _whole(state: SceneState, frames: np.ndarray) -> SceneState:
     """The target instead of its pieces, in some frames, where it would be if it had stayed whole."""
     alive = state.alive.copy()
-    alive[np.ix_(frames, pieces_of(state))] = False
+    for piece in pieces_of(state):
+        alive[frames, piece] = False
     alive[frames, TARGET] = True
     return dataclasses.replace(state, alive=alive)
 

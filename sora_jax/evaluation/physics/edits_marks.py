@@ -80,7 +80,7 @@ def unmarked(state: SceneState, dose: float, rng: np.random.Generator, shot: Sho
 
 
 def uncaused(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
-    """A near miss leaves a mark of `dose` times the size that contact would: a bite's radius, a stroke's length."""
+    """A near miss leaves a mark: `dose` times the radius of a bite, or the length of a stroke."""
     del rng
     if _mark(state) is not None:
         return None

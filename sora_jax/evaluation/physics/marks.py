@@ -118,7 +118,7 @@ def _passed(tracks: Tracks, truth: SceneState, shape: tuple[int, ...]) -> np.nda
 
 
 def _iou(found: Ground, frames: np.ndarray, *, within: np.ndarray | None = None) -> float:
-    """Mean over frames of |true and seen| / |true or seen|; of frames in which the true one is large enough."""
+    """Mean of |true and seen| / |true or seen| over the frames in which the true one is large enough."""
     true, seen = found.true[frames], found.seen[frames]
     if within is not None:
         true, seen = true & within[frames], seen & within[frames]

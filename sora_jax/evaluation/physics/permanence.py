@@ -9,6 +9,7 @@ Error rates of quadruplets are those of IntPhys (Riochet et al. 2018, arXiv 1803
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -182,7 +183,7 @@ def by_length(
     scores, edges = np.asarray(values, np.float64), [0.0, *bounds, math.inf]
     kept = ~np.isnan(scores) & (lengths > 0)
     curve = []
-    for least, most in zip(edges[:-1], edges[1:], strict=True):
+    for least, most in itertools.pairwise(edges):
         mine = scores[kept & (lengths >= least) & (lengths < most)]
         curve.append(Bin(least, most, float(mine.mean()) if len(mine) else math.nan, len(mine)))
     return curve

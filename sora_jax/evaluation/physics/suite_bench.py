@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable
 
-from sora_jax.evaluation.physics import fracture, marks, permanence
+from sora_jax.evaluation.physics import board, fracture, marks, order, oscillation, permanence, shots
 from sora_jax.evaluation.physics.suite import METRICS, Metric, Observed, metric
 from sora_jax.evaluation.physics.tracks import Tracks
 from sora_jax.types import SceneState
@@ -44,7 +44,9 @@ def pixel_metric(
 
 
 BEHIND, MARKED, BROKEN = ("occlusion", "permanence"), ("bite", "brush"), ("fracture",)
-BENCH = (*BEHIND, *MARKED, *BROKEN)
+SHOTS, ORDERED, BOARD = ("shots",), ("ordered",), ("gridworld",)
+SWINGS, LAWS = ("pendulum", "spring"), ("billiards", "pendulum", "spring", "friction")
+BENCH = (*BEHIND, *MARKED, *BROKEN, *SHOTS, *ORDERED, *LAWS, *BOARD)
 
 BENCH_METRICS: tuple[Metric, ...] = (
     metric("reappearance", permanence.reappearance, families=BEHIND, reads="return lateness"),
@@ -59,6 +61,22 @@ BENCH_METRICS: tuple[Metric, ...] = (
     metric("area kept", fracture.area, families=BROKEN, reads="bulk"),
     metric("pieces", fracture.pieces, families=BROKEN, reads="number breaking"),
     metric("staying broken", fracture.staying_broken, families=BROKEN, reads="breaking number"),
+    metric("cuts", shots.cutting, families=SHOTS, reads="cuts"),
+    metric("cast", shots.identity, families=SHOTS, reads="cast color shape size"),
+    metric("order", order.order, families=ORDERED, reads="order"),
+    metric("order contrast", order.contrast, families=ORDERED, reads="order", failure="order"),
+    metric("period", oscillation.period, families=SWINGS, reads="period speed"),
+    metric(
+        "energy over time",
+        oscillation.energy,
+        families=("billiards", *SWINGS),
+        reads="energy speed period",
+    ),
+    metric("drift", oscillation.drift, families=LAWS, reads="horizon speed period place friction"),
+    metric("friction", oscillation.friction, families=("friction",), reads="friction speed"),
+    pixel_metric("legal moves", board.legal, families=BOARD, reads="moves"),
+    pixel_metric("policy", board.policy, families=BOARD, reads="policy"),
+    pixel_metric("map", board.world_map, families=BOARD, reads="map"),
 )
 
 EVERY_METRIC: tuple[Metric, ...] = (*METRICS, *BENCH_METRICS)
