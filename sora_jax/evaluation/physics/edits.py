@@ -95,9 +95,10 @@ def relooked(state: SceneState, i: int, look: Body, frames: np.ndarray) -> Scene
 
 
 def last(state: SceneState, share: float) -> np.ndarray:
-    """The last share of the frames, at least one."""
-    frames = len(state.position)
-    return np.arange(frames - max(1, round(share * frames)), frames)
+    """The frames from where the last share begins of those that show two objects (one, of a scene of one)."""
+    shown = ((state.visible > 0.5) & state.alive).sum(axis=1)
+    seen = np.flatnonzero(shown >= min(2, shown.max()))
+    return np.arange(seen[-max(1, round(share * len(seen)))], len(state.position))
 
 
 def free(state: SceneState, i: int, path: Float[np.ndarray, "f 2"], *, frames: np.ndarray) -> bool:

@@ -11,8 +11,9 @@ import math
 
 import numpy as np
 
+from sora_jax.types import Body, SceneState
 from sora_jax.worlds import state as state_lib
-from sora_jax.worlds.bench.case import PLAIN, Event, Variant, capital, cast, listed, noun
+from sora_jax.worlds.bench.case import PLAIN, Event, Variant, capital, cast, frame_after, listed, noun
 from sora_jax.worlds.placing import Draw, Item, place
 from sora_jax.worlds.simulate import WALLS
 
@@ -29,6 +30,20 @@ def billiards(draw: Draw) -> tuple[Variant, ...]:
             items.append(item)
     bodies = tuple(i.body for i in items)
     where, speed = np.array([(i.x, i.y) for i in items]), np.array([(i.vx, i.vy) for i in items])
+    state = rolled(draw, bodies, where, speed, family="billiards")
+    nouns = listed([noun(b, size=True) for b in bodies])
+    captions = {
+        "short": f"{listed([noun(b) for b in bodies])} bounce around in a box",
+        "descriptive": f"{capital(nouns)} bounce off each other and off the walls of a box. {PLAIN}",
+    }
+    energy = sum(b.mass * float(v @ v) for b, v in zip(bodies, speed, strict=True)) / 2
+    return (Variant(name="valid", state=state, captions=captions, measures={"energy": energy}),)
+
+
+def rolled(
+    draw: Draw, bodies: tuple[Body, ...], where: np.ndarray, speed: np.ndarray, *, family: str
+) -> SceneState:
+    """The state of discs that start at `where` with `speed` (`[o 2]`) in the box that the frame is."""
     radius, mass = np.array([b.radius for b in bodies]), np.array([b.mass for b in bodies])
     position, velocity, impacts = roll(
         where, speed, radius, mass, half=draw.half, frames=draw.frames, fps=draw.fps
@@ -37,24 +52,23 @@ def billiards(draw: Draw) -> tuple[Variant, ...]:
     wall_contact = np.zeros((draw.frames, len(bodies)), bool)
     events: list[Event] = []
     for seconds, i, j in impacts:
-        frame = min(math.ceil(seconds * draw.fps), draw.frames - 1)
+        frame = min(frame_after(seconds, draw.fps), draw.frames - 1)
         if j >= 0:
             contact[frame, i, j] = contact[frame, j, i] = True
             events.append((seconds, "hits", i, j))
         else:
             wall_contact[frame, i] = True
             events.append((seconds, f"bounces off the {WALLS[-1 - j]}", i, -1))
-    state = state_lib.make(
-        bodies, position, velocity, np.zeros(position.shape[:2]), family="billiards", events=tuple(events),
-        contact=contact, wall_contact=wall_contact,
-    )  # fmt: skip
-    nouns = listed([noun(b, size=True) for b in bodies])
-    captions = {
-        "short": f"{listed([noun(b) for b in bodies])} bounce around in a box",
-        "descriptive": f"{capital(nouns)} bounce off each other and off the walls of a box. {PLAIN}",
-    }
-    energy = float((mass * (speed**2).sum(-1)).sum() / 2)
-    return (Variant(name="valid", state=state, captions=captions, measures={"energy": energy}),)
+    return state_lib.make(
+        bodies,
+        position,
+        velocity,
+        np.zeros(position.shape[:2]),
+        family=family,
+        events=tuple(events),
+        contact=contact,
+        wall_contact=wall_contact,
+    )
 
 
 def roll(
@@ -86,7 +100,7 @@ def roll(
             if now + wait > goal:
                 break
             where += wait * speed
-            now += wait
+            now = float(now + wait)
             _bounce(where, speed, mass, i, j)
             impacts.append((now, i, j))
         where += (goal - now) * speed

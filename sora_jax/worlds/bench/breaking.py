@@ -21,6 +21,8 @@ from sora_jax.worlds.placing import Draw, Item, add_mover, apart, place, velocit
 FRACTURE_IMPULSE = 3.0  # kg world units / s
 RESTITUTION = 0.6
 SOFT, HARD = (0.4, 0.8), (1.25, 1.7)  # impulse / FRACTURE_IMPULSE
+SPREAD = 0.8 * RESTITUTION  # largest speed of a piece from their common centre / the hammer's
+SHOWN = 5  # frames in which all pieces are in view
 PIECES: dict[Shape, int] = {"square": 4, "bar": 3, "triangle": 4}
 
 
@@ -29,19 +31,16 @@ def tiling(shape: Shape, radius: float) -> tuple[float, np.ndarray, np.ndarray, 
 
     A square falls into 4 squares, a bar into 3 squares, a triangle into 4 triangles.
     """
-    corners = scene_lib.outline(shape, radius)
-    count = PIECES[shape]
+    if shape not in PIECES:
+        raise ValueError(f"a {shape} does not break: use one of {sorted(PIECES)}")
+    corners, count = scene_lib.outline(shape, radius), PIECES[shape]
     angles = np.zeros(count)
-    match shape:
-        case "square":
-            offsets = corners / 2
-        case "bar":
-            length = 2 * corners[1, 0]
-            offsets = np.stack([length / 3 * np.arange(-1, 2), np.zeros(3)], -1)
-        case "triangle":
-            offsets, angles[3] = np.concatenate([corners / 2, np.zeros((1, 2))]), math.pi
-        case _:
-            raise ValueError(f"a {shape} does not break: use one of {sorted(PIECES)}")
+    if shape == "square":
+        offsets = corners / 2
+    elif shape == "bar":
+        offsets = np.stack([2 * corners[1, 0] / 3 * np.arange(-1, 2), np.zeros(3)], -1)
+    else:
+        offsets, angles[3] = np.concatenate([corners / 2, np.zeros((1, 2))]), math.pi
     return radius / math.sqrt(count), offsets, angles, "square" if shape == "bar" else shape
 
 
@@ -65,7 +64,9 @@ def fracture(draw: Draw) -> tuple[Variant, ...]:
         when = draw.between(0.25, 0.5) * draw.seconds
         away = speed * when
         half = draw.half[0] if abs(way[0]) > 0.5 else draw.half[1]
-        room = 2 * half - hammer.radius - away - touch - scene_lib.reach(target) - 0.2
+        carried = (1 + RESTITUTION) * reduced / target.mass + SPREAD  # of the pieces, over the hammer's speed
+        onward = SHOWN / draw.fps * speed * carried if hard else 0.0
+        room = 2 * half - hammer.radius - away - touch - scene_lib.reach(target) - onward - 0.2
         if away > 0.4 and room > 0:
             break
     home = (-half + hammer.radius + 0.1 + away + touch + draw.between(0, min(room, 0.5))) * way
@@ -99,7 +100,7 @@ def _broken(
     piece = dataclasses.replace(target, shape=shape, size="small", radius=radius, mass=radius**2)
     count = len(offsets) if hard else 0
     # the pieces at the hammer's side go no faster back than the hammer is left behind
-    spread = 0.8 * RESTITUTION * speed / np.hypot(*offsets.T).max()
+    spread = SPREAD * speed / np.hypot(*offsets.T).max()
     fly = after[1] + spread * offsets[:count]
 
     seconds = (np.arange(draw.frames) / draw.fps)[:, None]

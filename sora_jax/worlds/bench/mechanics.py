@@ -1,6 +1,6 @@
 """One law each: a pendulum, a spring, sliding friction.
 
-pendulum: angle'' = -(g / L) sin(angle), by the classical Runge-Kutta method with 100 steps a frame; energy
+pendulum: angle'' = -(g / L) sin(angle), by the classical Runge-Kutta method with 12 steps a frame; energy
   m (L^2 angle'^2 / 2 + g L (1 - cos(angle))) is kept to better than 1e-7 of itself.
 spring: x'' = -(k / m) (x - rest), closed form; energy m x'^2 / 2 + k (x - rest)^2 / 2 is kept to rounding.
 friction: a body slides with deceleration mu g until it stands still, closed form; the energy it loses is
@@ -20,7 +20,7 @@ from sora_jax.worlds import state as state_lib
 from sora_jax.worlds.bench.case import Event, Variant, cast, tell
 from sora_jax.worlds.placing import Draw, Item, place
 
-SUBSTEPS = 100  # of a frame, of the pendulum
+SUBSTEPS = 12  # of a frame, of the pendulum
 STRING_RADIUS = 0.1  # world units, of a bead: less than anything that counts as an object
 STOPPED = 0.8  # a sliding body stands still from at most this share of the clip on
 

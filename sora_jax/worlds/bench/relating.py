@@ -10,11 +10,10 @@ import numpy as np
 from sora_jax.types import SceneState
 from sora_jax.worlds import scene as scene_lib
 from sora_jax.worlds import state as state_lib
+from sora_jax.worlds.bench.billiards import rolled
 from sora_jax.worlds.bench.case import PLAIN, Event, Variant, capital, cast, listed, noun, straight, tell
 from sora_jax.worlds.facts import OPPOSITE, facts
 from sora_jax.worlds.placing import Draw, Item, place, velocity
-from sora_jax.worlds.scene import Scene
-from sora_jax.worlds.simulate import evolve
 
 PHRASES = {"left of": "to the left of", "right of": "to the right of", "above": "above", "below": "below"}
 AXES = {"left of": (-1, 0), "right of": (1, 0), "above": (0, 1), "below": (0, -1)}
@@ -73,13 +72,13 @@ def _related(state: SceneState) -> dict[str, str]:
 def ordered(draw: Draw) -> tuple[Variant, ...]:
     """One object hits another and bounces off a wall, in an order that is told; the counter tells the other.
 
-    Dynamics: pymunk, frictionless, restitution 1, no gravity.
+    Discs without friction, restitution 1, in closed form (see `billiards`).
     """
     hits_first = bool(draw.rng.random() < 0.5)
     half = np.array(draw.half)
     while True:
-        striker, struck = cast(draw, 2, shapes=("circle", "square"))
-        striker = scene_lib.body(striker.shape, striker.color, "medium")
+        striker, struck = cast(draw, 2, shapes=("circle",))
+        striker = scene_lib.body("circle", striker.color, "medium")
         struck = scene_lib.body("circle", struck.color, "small")
         rooms = [half - scene_lib.reach(b) - 0.1 for b in (striker, struck)]
         where = np.stack([draw.rng.uniform(-1, 1, 2) * room for room in rooms])
@@ -90,22 +89,11 @@ def ordered(draw: Draw) -> tuple[Variant, ...]:
         aim = goal - where[0]
         if np.hypot(*(where[1] - where[0])) < striker.radius * 1.4 + struck.radius + 1:
             continue
-        speed = draw.between(5.0, 9.0) * aim / np.hypot(*aim)
-        scene = Scene(
-            family="collision",
-            bodies=(striker, struck),
-            position=where,
-            velocity=np.stack([speed, 0 * speed]),
-            angle=np.zeros(2),
-            spin=np.zeros(2),
-            contacts=True,
-            box=True,
-            frames=draw.frames,
-            height=draw.height,
-            width=draw.width,
-            fps=draw.fps,
-        )
-        state = dataclasses.replace(evolve(scene), family="ordered")
+        when = draw.between(*((0.2, 0.45) if hits_first else (0.5, 0.75))) * draw.seconds
+        speed = aim / when  # it hits at about that time
+        if np.hypot(*speed) > 9:
+            continue
+        state = rolled(draw, (striker, struck), where, np.stack([speed, 0 * speed]), family="ordered")
         told = _in_order(draw, state.events, hits_first)
         if told is not None:
             break
