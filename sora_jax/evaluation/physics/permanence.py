@@ -1,10 +1,9 @@
-"""Objects that are hidden for a while: do they come back, when, where, and as what; and quadruplets.
+"""Objects that are hidden for a while: do they come back, when, where, and as what.
 
 `metric(tracks, truth) -> score` in [0, 1], 1 best; NaN where the truth has no object that a screen hides and
 gives back. Whoever comes back is told from the screen by colour alone, so each metric is blind to what the
-others see: an object that returns in another colour has returned. What never returns scores 0 in all.
-
-Error rates of quadruplets are those of IntPhys (Riochet et al. 2018, arXiv 1803.07616, Sec. 3.3).
+others see: an object that returns in another colour has returned. What never returns scores 0 in all. None
+sees an object that was never hidden.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 
 from sora_jax.evaluation.physics import truth as truth_lib
 from sora_jax.evaluation.physics.counting import BARELY, SURELY
@@ -187,32 +186,6 @@ def by_length(
         mine = scores[kept & (lengths >= least) & (lengths < most)]
         curve.append(Bin(least, most, float(mine.mean()) if len(mine) else math.nan, len(mine)))
     return curve
-
-
-def quadruplet_errors(
-    plausibility: Float[np.ndarray, "n v"], possible: Bool[np.ndarray, "n v"]
-) -> tuple[float, float]:
-    """Relative and absolute error rate of a plausibility on matched sets of clips; chance is 1/2 for both.
-
-    relative: share of the sets in which the sum over the possible clips is not above that over the others;
-    absolute: 1 - AUROC of possible against impossible clips over all sets.
-    Differs: ties count half in both; as released, a relative tie is no error, and a constant has none.
-
-    Args:
-      plausibility: of each clip, any scale, greater = more plausible. possible: half of each set.
-
-    Raises:
-      ValueError: a plausibility that is no number, or a set whose clips are not half possible.
-    """
-    if not np.isfinite(plausibility).all():
-        raise ValueError(f"{(~np.isfinite(plausibility)).sum()} plausibilities are no numbers")
-    if not (2 * possible.sum(axis=1) == possible.shape[1]).all():
-        raise ValueError("in every set as many clips have to be possible as not")
-    gap = np.where(possible, plausibility, -plausibility).sum(axis=1)
-    scale = 1e-9 * np.maximum(np.abs(plausibility).sum(axis=1), 1e-300)
-    relative = np.where(np.abs(gap) <= scale, 0.5, gap < 0).mean()
-    apart = plausibility[possible][:, None] - plausibility[~possible]
-    return float(relative), float(1 - (apart > 0).mean() - 0.5 * (apart == 0).mean())
 
 
 def continuity(tracks: Tracks) -> float:

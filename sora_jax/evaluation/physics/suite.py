@@ -133,6 +133,7 @@ def metric(
 
 MOVING = ("uniform", "parabola", "bounce", "collision", "beside")
 STRAIGHT = ("uniform", "beside")
+PEOPLED, SIDED = (*MOVING, "clones"), (*MOVING, "mirrored")  # with the benchmark's own families
 
 METRICS: tuple[Metric, ...] = (
     metric("velocity", dynamics.velocity, families=MOVING, reads="speed heading bend steps impulse absence"),
@@ -144,14 +145,14 @@ METRICS: tuple[Metric, ...] = (
     metric("momentum", dynamics.momentum, families=("collision",), reads="momentum steps absence"),
     metric("penetration", contacts.penetration, families=("collision", "bounce"), reads="overlap growth"),
     metric("response", contacts.response, families=("collision",), reads="impulse steps absence"),
-    metric("count", counting.count, families=MOVING, reads="number absence overlap"),
-    metric("births and deaths", counting.births_and_deaths, families=MOVING, reads="existence steps"),
-    metric("clones", counting.clones, families=MOVING, reads="twins"),
+    metric("count", counting.count, families=PEOPLED, reads="number absence overlap"),
+    metric("births and deaths", counting.births_and_deaths, families=PEOPLED, reads="existence steps"),
+    metric("clones", counting.clones, families=PEOPLED, reads="twins"),
     metric("identity", counting.identity, families=MOVING, reads="exchange"),
-    metric("left or right", relations.left_right, families=MOVING, reads="sides color twins"),
-    metric("above or below", relations.above_below, families=MOVING, reads="levels color twins"),
+    metric("left or right", relations.left_right, families=SIDED, reads="sides color twins"),
+    metric("above or below", relations.above_below, families=SIDED, reads="levels color twins"),
     metric(
-        "contrast", relations.contrast, families=MOVING, reads="sides color twins", failure="left or right"
+        "contrast", relations.contrast, families=SIDED, reads="sides color twins", failure="left or right"
     ),
     metric("direction", binding.direction, families=STRAIGHT, reads="heading steps pairing color"),
     metric("speed word", binding.speed, families=STRAIGHT, reads="speed steps pairing color"),
