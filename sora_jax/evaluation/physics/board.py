@@ -14,6 +14,7 @@ import math
 import numpy as np
 from jaxtyping import Float, Int
 
+from sora_jax.evaluation.physics.remembered import remembered
 from sora_jax.evaluation.physics.suite import Observed
 from sora_jax.types import SceneState
 from sora_jax.worlds.bench.grid import CELLS, steps_to
@@ -53,6 +54,7 @@ def _cell(place: np.ndarray, side: int) -> np.ndarray:
     return np.clip(np.floor(np.stack([row, column], -1)).astype(int), 0, side - 1)
 
 
+@remembered
 def read(observed: Observed, truth: SceneState) -> Board:
     """The board of every frame of the truth; frames that the video lacks show nobody and nothing.
 

@@ -54,7 +54,9 @@ _HIDDEN = (
 )
 _MARKED = (
     _row("healing", "mark", stains.healed, SHARES, AFTER, "mark", MARKED),
-    _row("mark elsewhere", "mark", stains.displaced, PARTS, "world units", "spot", MARKED),
+    _row(
+        "mark elsewhere", "mark", stains.displaced, (0.3, 0.45, 0.6, 0.8, 1.0), "world units", "spot", MARKED
+    ),
     _row(
         "healing unseen", "mark after a screen", stains.healed_behind, PARTS, "share of mark", "mark", MARKED
     ),

@@ -2,10 +2,11 @@
 
 A mark is what tells two drawings of the truth apart, one with marks and one without. In the drawing without,
 ground is every pixel that shows what can be marked: the bitten body, or the canvas; a rim of `RIM` around
-everything else does not count. Of the ground, marked is what the video no longer shows as the body (a bite),
-or shows in the paint's colour (a stroke); each pixel is told by the nearest of the clip's colours. Blind to
-marks off the ground, and read at the true place: a body that is elsewhere takes its mark along, and loses it.
-The drawings have the video's own background, unless that is a colour of the clip's.
+everything else, and of `EDGE` on either side of the mark's edge, does not count. Of the ground, marked is
+what the video no longer shows as the body (a bite), or shows in the paint's colour (a stroke); each pixel is told
+by the nearest of the clip's colours. Blind to marks off the ground, to their edges, and read at the true
+place: a body that is elsewhere takes its mark along, and loses it. The drawings have the video's own
+background, unless that is a colour of the clip's.
 
 `metric(observed, truth) -> score` in [0, 1], 1 best.
 """
@@ -20,6 +21,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
+from sora_jax.evaluation.physics.remembered import remembered
 from sora_jax.evaluation.physics.suite import Observed
 from sora_jax.evaluation.physics.tracks import Tracks
 from sora_jax.types import Body, SceneState
@@ -28,6 +30,7 @@ from sora_jax.worlds.scene import PALETTE, SHORT_SIDE
 
 TOOL, TARGET = 0, 1  # numbers of the bodies in the world's clips: biter and bitten, brush and paint
 RIM = 0.16  # world units: 2 pixels of 128
+EDGE = 0.08  # world units: 1 pixel of 128; there a compressed video blends
 LEAST = 0.25  # world units squared: a smaller mark is not measured
 DISTINCT = 0.25  # RGB distance of a background from every colour of the clip; the worlds' own have 0.3
 PURE = 0.06  # RGB distance within which the drawing shows one colour alone
@@ -71,6 +74,7 @@ def _drawn(tracks: Tracks, truth: SceneState, bodies: Sequence[int], *, marks: b
     return video.astype(np.float32) / 255
 
 
+@remembered
 def ground(observed: Observed, truth: SceneState) -> Ground:
     """Where the truth's clip can be marked, and is."""
     tracks, scale = observed.tracks, min(observed.tracks.height, observed.tracks.width) / SHORT_SIDE
@@ -81,9 +85,7 @@ def ground(observed: Observed, truth: SceneState) -> Ground:
     colors = np.array([_background(tracks, truth), paint, *others], np.float32)
     bite = truth.family == "bite"
     here = np.linalg.norm(bare - colors[1 if bite else 0], axis=-1) < PURE
-    width = max(1, round(RIM * scale))
-    kernel = np.ones((2 * width + 1,) * 2, np.uint8)
-    here = np.stack([cv2.erode(f, kernel, borderValue=1) for f in here.astype(np.uint8)]).astype(bool)
+    here = _inner(here, RIM * scale)
     video = np.zeros_like(bare)
     both = min(len(video), len(observed.video))
     video[:both] = observed.video[:both] / np.float32(255)
@@ -93,14 +95,22 @@ def ground(observed: Observed, truth: SceneState) -> Ground:
         found[here] = _nearest(frames[here], colors) == 1
         return here & (found ^ bite)
 
+    true = painted(marked)
+    here &= _inner(true, EDGE * scale) | _inner(~true, EDGE * scale)
     seen = painted(video)
     seen[both:] = False
     return Ground(
-        true=painted(marked),
+        true=true & here,
         seen=seen,
         behind=_passed(tracks, truth, here.shape) & here,
         pixel=1 / scale**2,
     )
+
+
+def _inner(mask: Bool[np.ndarray, "f h w"], pixels: float) -> Bool[np.ndarray, "f h w"]:
+    """Where all within so many pixels (one at least, in rows and columns) is in the mask too."""
+    kernel = np.ones((2 * max(1, round(pixels)) + 1,) * 2, np.uint8)
+    return np.stack([cv2.erode(f, kernel, borderValue=1) for f in mask.astype(np.uint8)]).astype(bool)
 
 
 def _nearest(pixels: Float[np.ndarray, "k 3"], colors: Float[np.ndarray, "c 3"]) -> np.ndarray:
