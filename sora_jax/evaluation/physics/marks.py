@@ -3,8 +3,8 @@
 A mark is what tells two drawings of the truth apart, one with marks and one without. In the drawing without,
 ground is every pixel that shows what can be marked: the bitten body, or the canvas; a rim of `RIM` around
 everything else, and of `EDGE` on either side of the mark's edge, does not count. Of the ground, marked is
-what the video no longer shows as the body (a bite), or shows in the paint's colour (a stroke); each pixel is told
-by the nearest of the clip's colours. Blind to marks off the ground, to their edges, and read at the true
+what the video no longer shows as the body (a bite), or shows in the paint's colour (a stroke); each pixel is
+told by the nearest of the clip's colours. Blind to marks off the ground, to their edges, and read at the true
 place: a body that is elsewhere takes its mark along, and loses it. The drawings have the video's own
 background, unless that is a colour of the clip's.
 

@@ -1,8 +1,8 @@
 """Do two events happen in the order in which they are told?
 
 Of the worlds' ordered clips: one object hits another and bounces off a wall. `metric(tracks, truth) -> score`
-in [0, 1]. A hit is when two objects are nearest to each other, and a bounce when one is nearest to the wall,
-if they happen at all (`events`): so both read alike whichever way time runs.
+in [0, 1]. A hit is when two objects are nearest to each other and their velocities change most, a bounce when
+one is nearest to the wall, if they happen at all (`events`): both read alike whichever way time runs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from sora_jax.evaluation.physics.tracks import Tracks
 from sora_jax.types import SceneState
 
 BOUNCES = "bounces off the "
+KICK_FRAMES = 2  # before and after a hit, over which a velocity is read
 
 
 def told(truth: SceneState) -> tuple[tuple[float, str, int, int], tuple[float, str, int, int]] | None:
@@ -41,26 +42,45 @@ def when(tracks: Tracks, truth: SceneState, event: tuple[float, str, int, int]) 
         other = _alike(tracks, truth.bodies[event[3]].color)
         if other is None or not events.hits(tracks, o, other):
             return None
-        apart = np.linalg.norm(tracks.position[:, o] - tracks.position[:, other], axis=-1)
-        return float(np.nanargmin(apart)) / tracks.fps
+        return _hit(tracks, o, other) / tracks.fps
     wall = event[1].removeprefix(BOUNCES)
     if tracks.present[:, o].sum() < 3 or not events.bounces(tracks, o, wall):
         return None
     return float(np.nanargmax(tracks.position[:, o] @ np.array(events.WALLS[wall], float))) / tracks.fps
 
 
-def order(tracks: Tracks, truth: SceneState) -> float:
-    """min(max((1 + gap / true gap) / 2, 0), 1), gap = seconds from the event told first to the other.
+def _hit(tracks: Tracks, o: int, other: int) -> int:
+    """Of the frames in which two objects are nearer than just before and after: that of the greatest kick."""
+    here, there = tracks.position[:, o], tracks.position[:, other]
+    apart = np.nan_to_num(np.linalg.norm(here - there, axis=-1), nan=np.inf)
+    near = apart <= events.REACH * (tracks.radius[o] + tracks.radius[other])
+    best, kick = int(apart.argmin()), -1.0
+    for f in np.flatnonzero(near):
+        before, after = max(int(f) - KICK_FRAMES, 0), min(int(f) + KICK_FRAMES, len(apart) - 1)
+        if before < f < after and apart[f] <= min(apart[f - 1], apart[f + 1]):
+            changes = [
+                (p[after] - p[f]) / (after - f) - (p[f] - p[before]) / (f - before) for p in (here, there)
+            ]
+            change = float(np.nan_to_num(np.linalg.norm(changes, axis=-1)).max())
+            best, kick = (int(f), change) if change > kick else (best, kick)
+    return best
 
-    1/2 = at once, 0 = reversed, or an event that does not happen. Blind to when the two happen, to a longer
-    gap, and to all other events.
+
+def order(tracks: Tracks, truth: SceneState) -> float:
+    """1 - min(lack / (2 true gap), 1), lack = by how much the gap is shorter than the true one, over a frame.
+
+    gap = seconds from the event told first to the other: frames tell it to one frame. 1/2 = about at once,
+    near 0 = reversed, 0 = an event does not happen. Blind to when the two happen, to a longer gap, and to all
+    other events.
     """
     if (pair := told(truth)) is None:
         return math.nan
     first, second = (when(tracks, truth, event) for event in pair)
     if first is None or second is None:
         return 0.0
-    return min(max((1 + (second - first) / (pair[1][0] - pair[0][0])) / 2, 0.0), 1.0)
+    due = pair[1][0] - pair[0][0]
+    lack = max(due - (second - first) - 1 / tracks.fps, 0.0)
+    return 1 - min(lack / (2 * due), 1.0)
 
 
 def contrast(tracks: Tracks, truth: SceneState) -> float:

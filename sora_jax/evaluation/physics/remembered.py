@@ -9,7 +9,8 @@ from typing import TypeVar
 from sora_jax.evaluation.physics.suite import Observed
 from sora_jax.types import SceneState
 
-Reading = TypeVar("Reading")
+Read = TypeVar("Read")
+Reader = Callable[[Observed, SceneState], Read]
 
 
 class _Pair:
@@ -25,12 +26,12 @@ class _Pair:
         return isinstance(other, _Pair) and self.observed is other.observed and self.truth is other.truth
 
 
-def remembered(read: Callable[[Observed, SceneState], Reading]) -> Callable[[Observed, SceneState], Reading]:
-    """`read`, of which the last result is kept: the objects, not their values, say whether it still serves."""
+def remembered(read: Reader[Read]) -> Reader[Read]:
+    """`read`, of which the last result is kept for as long as the same two objects are asked for."""
     kept = functools.lru_cache(maxsize=1)(lambda pair: read(pair.observed, pair.truth))
 
     @functools.wraps(read)
-    def call(observed: Observed, truth: SceneState) -> Reading:
+    def call(observed: Observed, truth: SceneState) -> Read:
         return kept(_Pair(observed, truth))
 
     return call
