@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -108,18 +108,22 @@ def constancy(tracks: Tracks, truth: SceneState) -> float:
     return 1 - float(np.mean(errors)) if errors else 1.0
 
 
-def _agreement(tracks: Tracks, cast: Sequence, looks, *, whole: bool) -> float:
-    """Mean over frames of sum_x min(seen_x, cast_x) / min(seen, cast), x over looks.
+def _agreement(tracks: Tracks, truth: SceneState, looks: Callable, cast: Sequence, *, whole: bool) -> float:
+    """Mean over frames of sum_x min(seen_x, cast_x) / min(seen, due), at most 1, x over looks.
 
-    `looks(f, o)` is what frame f shows of track o. A frame with nothing to judge does not enter; a video
-    without one scores 0. So neither one too few nor a stranger beside the cast counts here.
+    `looks(f, o)` is what frame f shows of track o; due is how many the truth shows (wholly, where `whole`). A
+    frame with nothing seen or due does not enter; a video without one scores 0. So neither one too few nor a
+    stranger beside those that are due counts here.
     """
-    due, scores = Counter(cast), []
+    if not cast:
+        return math.nan
+    shown = truth_lib.clear(truth) if whole else (truth.visible > 0) & truth.alive
     usable = tracks.present & ~(tracks.edge | tracks.touching) if whole else tracks.present
-    for f in range(tracks.frames):
+    known, scores = Counter(cast), []
+    for f, due in enumerate(shown.sum(axis=1)[: tracks.frames].tolist()):
         seen = Counter(looks(f, o) for o in np.flatnonzero(usable[f]))
-        if seen:
-            scores.append((seen & due).total() / min(seen.total(), due.total()))
+        if seen and due:
+            scores.append(min((seen & known).total() / min(seen.total(), due), 1.0))
     return float(np.mean(scores)) if scores else 0.0
 
 
@@ -130,13 +134,13 @@ def color(tracks: Tracks, truth: SceneState) -> float:
     missing and to strangers beside a full cast.
     """
     cast = [COLORS.index(c) for c, _ in truth_lib.cast(truth)]
-    return _agreement(tracks, cast, lambda f, o: int(tracks.hue[f, o]), whole=False) if cast else math.nan
+    return _agreement(tracks, truth, lambda f, o: int(tracks.hue[f, o]), cast, whole=False)
 
 
 def shape(tracks: Tracks, truth: SceneState) -> float:
     """The same of shapes, over objects clear of the border and of each other."""
     cast = [SHAPES.index(s) for _, s in truth_lib.cast(truth)]
-    return _agreement(tracks, cast, lambda f, o: int(tracks.form[f, o]), whole=True) if cast else math.nan
+    return _agreement(tracks, truth, lambda f, o: int(tracks.form[f, o]), cast, whole=True)
 
 
 def pairing(tracks: Tracks, truth: SceneState) -> float:
@@ -147,4 +151,6 @@ def pairing(tracks: Tracks, truth: SceneState) -> float:
     cast = [(COLORS.index(c), SHAPES.index(s)) for c, s in truth_lib.cast(truth)]
     if len(set(cast)) < 2:
         return math.nan
-    return _agreement(tracks, cast, lambda f, o: (int(tracks.hue[f, o]), int(tracks.form[f, o])), whole=True)
+    return _agreement(
+        tracks, truth, lambda f, o: (int(tracks.hue[f, o]), int(tracks.form[f, o])), cast, whole=True
+    )

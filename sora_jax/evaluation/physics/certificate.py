@@ -201,7 +201,7 @@ def certify(
     Args:
       clips: per family; frames, side: of each clip. Without `nuisances` that gate passes empty.
     """
-    scenes = make_scenes(clips=clips, seed=seed, frames=frames, side=side, families=families)
+    scenes = make_scenes(clips=clips, seed=seed, frames=frames, side=side, families=families, metrics=metrics)
     found = sweep(
         scenes,
         metrics=metrics,

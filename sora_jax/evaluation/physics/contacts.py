@@ -18,7 +18,7 @@ from sora_jax.types import SceneState
 WINDOW = 5  # frames before and after a contact from which a velocity is fitted, at most
 APPROACH = 0.5  # units/s; a slower contact says nothing of the response
 LEAST_RESPONSE = 0.5  # of the approach; a more glancing contact says little
-ALLOWED = 0.2  # hidden share of an area that the cut of a touching group may be off by
+ALLOWED = 0.08  # hidden share of an area that the cut of a touching group may be off by
 
 
 def _around(

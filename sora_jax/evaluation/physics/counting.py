@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 
@@ -17,6 +18,7 @@ from sora_jax.types import SceneState
 from sora_jax.worlds.scene import COLORS
 
 SURELY, BARELY = 0.5, 0.02  # visible share from which an object must be, and up to which it must not be, seen
+PIECE = 0.6  # of a radius: what is smaller is a piece of an object, the rest of it hidden
 LINK = 1.5  # world units: a place's next place is nearer; the fastest object moves 1.2 between frames
 
 
@@ -34,17 +36,33 @@ def count(tracks: Tracks, truth: SceneState) -> float:
     return 1 - float(np.minimum([*wrong, *np.ones(len(least) - both)], 1).mean())
 
 
+def _only(tracks: Tracks, kept: list[int]) -> Tracks:
+    """The tracks without all others."""
+    by_object = ("shape_share", "radius")
+    by_frame = ("position", "present", "area", "visible", "edge", "touching", "hue", "form")
+    return dataclasses.replace(
+        tracks,
+        **{name: getattr(tracks, name)[kept] for name in by_object},
+        **{name: getattr(tracks, name)[:, kept] for name in by_frame},
+        color=tuple(tracks.color[k] for k in kept),
+        shape=tuple(tracks.shape[k] for k in kept),
+    )
+
+
 def births_and_deaths(tracks: Tracks, truth: SceneState) -> float:
     """1 / (1 + rate), rate = (births + deaths) per object-second away from the frame's edges.
 
     `state_metrics.births_deaths` says what is excused. The scale is one event per second of an object, half
     the score; no rate is so high that a higher one does not score less. The truth's families have neither
-    births nor deaths. Blind to what happens at the edges, to what is there from the first frame to the last,
-    and to how long something is gone.
+    births nor deaths. Pieces (under `PIECE` of the radius of every body of that colour) do not enter. Blind
+    to what happens at the edges, to what is there from the first frame to the last, and to how long something
+    is gone.
     """
     if len(truth.alive) < 2:
         return math.nan
-    found = births_deaths(tracks)
+    least = {b.color: PIECE * min(o.radius for o in truth.bodies if o.color == b.color) for b in truth.bodies}
+    whole = [k for k, color in enumerate(tracks.color) if tracks.radius[k] >= least.get(color, 0.0)]
+    found = births_deaths(_only(tracks, whole))
     return 1 / (1 + (found.births + found.deaths) / max(found.object_seconds, 1e-9))
 
 
@@ -52,12 +70,14 @@ def clones(tracks: Tracks, truth: SceneState) -> float:
     """1 - mean over frames of the objects beyond the cast that look like another present, at most 1.
 
     Of each look (colour, shape): max(0, seen - max(in the cast, 1)). So a single object of a strange look is
-    no clone, and twins of the cast are none. Blind to additions that look like nobody.
+    no clone, and twins of the cast are none; nor are pieces under `PIECE` of the largest of that look, as one
+    object across another leaves them. Blind to additions that look like nobody, and to small twins.
     """
     cast = Counter(truth_lib.cast(truth))
     extra = np.zeros(tracks.frames)
     for look in set(zip(tracks.color, tracks.shape, strict=True)):
         mine = [k for k, other in enumerate(zip(tracks.color, tracks.shape, strict=True)) if other == look]
+        mine = [k for k in mine if tracks.radius[k] >= PIECE * tracks.radius[mine].max()]
         extra += np.maximum(tracks.present[:, mine].sum(axis=1) - max(cast[look], 1), 0)
     return 1 - float(np.minimum(extra, 1).mean())
 

@@ -157,19 +157,27 @@ def swapped(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot
 
 
 def reshaped(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
-    """One object has another shape, of the same area, for the last share `dose` of its wholly seen frames."""
-    del shot
-    clear = truth_lib.clear(state)
-    i = int(rng.choice(np.flatnonzero(clear.sum(axis=0) == clear.sum(axis=0).max())))
-    frames = np.flatnonzero(clear[:, i])
-    if len(frames) < 4:
+    """One object has another shape, of the same area, for the last share `dose` of the frames that show it.
+
+    Of the frames in which the other shape too is within the frame and clear of the rest; elsewhere it keeps
+    its own, so that nothing new touches.
+    """
+    best: tuple[np.ndarray, int, Body] | None = None
+    for i in rng.permutation(len(state.bodies)).tolist():
+        look = dataclasses.replace(state.bodies[i], shape=OTHER_SHAPE[state.bodies[i].shape])
+        path = state.position[:, i]
+        fit = truth_lib.clear(state)[:, i] & (np.abs(path) + scene_lib.reach(look) + 0.3 < shot.half).all(
+            axis=-1
+        )
+        for k, other in enumerate(state.bodies):
+            near = scene_lib.reach(look) + scene_lib.reach(other) + 0.3
+            fit &= (k == i) | (np.linalg.norm(state.position[:, k] - path, axis=-1) > near)
+        if best is None or fit.sum() > len(best[0]):
+            best = np.flatnonzero(fit), i, look
+    if best is None or len(best[0]) < 6:
         return None
-    late = np.arange(frames[-max(1, round(dose * len(frames)))], len(state.position))
-    return relooked(state, i, _shaped(state.bodies[i], OTHER_SHAPE[state.bodies[i].shape]), late)
-
-
-def _shaped(body: Body, shape: Shape) -> Body:
-    return dataclasses.replace(body, shape=shape)
+    frames, i, look = best
+    return relooked(state, i, look, frames[-max(1, round(dose * len(frames))) :])
 
 
 def resized(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:

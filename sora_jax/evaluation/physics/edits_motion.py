@@ -14,6 +14,7 @@ from sora_jax.worlds.scene import Family, Scene
 from sora_jax.worlds.simulate import simulate
 
 GIVEN = 3  # frames that stay as they were where a violation begins later
+SHOWN = 0.2  # share of the sum of two radii that bodies are within one another, to be seen to be
 MOVES = 0.3  # world units over the clip: less is rest
 
 
@@ -82,11 +83,12 @@ def shaken(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot)
 
 
 def backwards(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
-    """The last share `dose` of the frames in reverse order."""
+    """The last share `dose` of the frames in reverse order; None where what moves has left before them."""
     del rng, shot
-    if not len(_movers(state)):
+    movers, frames = _movers(state), len(state.position)
+    if not truth_lib.clear(state)[-3:, movers].all(axis=0).any():
         return None
-    late, order = last(state, dose), np.arange(len(state.position))
+    late, order = np.arange(frames - max(2, round(dose * frames)), frames), np.arange(frames)
     order[late] = late[::-1]
     return moved(state, state.position[order], state.angle[order])
 
@@ -145,9 +147,21 @@ def dulled(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot)
 
 
 def sunk(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
-    """Contacts happen only once the bodies are the share `dose` of their radii within one another."""
+    """Contacts happen only once the bodies are the share `dose` of their radii within one another.
+
+    None where that falls between two frames: no frame shows two bodies within one another by `SHOWN`.
+    """
     del rng
-    return _again(state, shot, radius=1 - dose) if state.contact.any() else None
+    edited = _again(state, shot, radius=1 - dose) if state.contact.any() else None
+    if edited is None:
+        return None
+    deepest = 0.0
+    seen = truth_lib.clear(state)
+    for a, b in zip(*np.nonzero(np.triu(state.contact.any(axis=0))), strict=True):
+        apart = np.linalg.norm(edited.position[:, a] - edited.position[:, b], axis=-1)
+        depth = 1 - apart / (state.bodies[a].radius + state.bodies[b].radius)
+        deepest = max(deepest, float(np.max(depth[seen[:, a] & seen[:, b]], initial=0.0)))
+    return edited if deepest >= SHOWN else None
 
 
 def _first_hit(state: SceneState) -> tuple[int, int, int] | None:
