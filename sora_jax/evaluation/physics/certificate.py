@@ -27,7 +27,9 @@ from scipy.stats import spearmanr
 from sora_jax import rng as rng_lib
 from sora_jax.evaluation.physics import certificate_picture
 from sora_jax.evaluation.physics.corruptions import CORRUPTIONS, Corruption, related
+from sora_jax.evaluation.physics.corruptions_bench import EVERY_CORRUPTION
 from sora_jax.evaluation.physics.suite import METRICS, MOVING, Metric
+from sora_jax.evaluation.physics.suite_bench import BENCH, EVERY_METRIC
 from sora_jax.evaluation.physics.sweep import Say, Sweep, make_scenes, sweep
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
 
@@ -231,7 +233,17 @@ def run(
       clips: per family; about 1.5 s of one core each for 17 frames of 128 x 128.
     """
     out.mkdir(parents=True, exist_ok=True)
-    found = certify(clips=clips, seed=seed, frames=frames, side=side, autoencoder=autoencoder, say=say)
+    found = certify(
+        EVERY_METRIC,
+        EVERY_CORRUPTION,
+        clips=clips,
+        seed=seed,
+        frames=frames,
+        side=side,
+        families=(*MOVING, *BENCH),
+        autoencoder=autoencoder,
+        say=say,
+    )
     settings = {"clips_per_family": clips, "seed": seed, "frames": frames, "side": side}
     for name, certificate in found.items():
         path = out / f"{name.replace(' ', '_')}.json"

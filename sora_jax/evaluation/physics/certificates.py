@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from sora_jax.evaluation.physics.suite import METRICS
+from sora_jax.evaluation.physics.suite_bench import EVERY_METRIC
 
 FOLDER = Path(__file__).parent / "certified"
 
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent / "certified"
 def failing() -> dict[str, str]:
     """Metric -> the gates that its certificate fails; metrics without a certificate are among them."""
     reasons = {}
-    for name in (metric.name for metric in METRICS):
+    for name in (metric.name for metric in EVERY_METRIC):
         path = FOLDER / f"{name.replace(' ', '_')}.json"
         if not path.is_file():
             reasons[name] = "no certificate"

@@ -12,7 +12,6 @@ from sora_jax.types import Body, SceneState
 from sora_jax.worlds import render as render_lib
 from sora_jax.worlds import scene as scene_lib
 
-FAR = 1e3  # world units; where an object is put that a frame does not show
 GAP = 0.35  # world units between an object that is put somewhere and the others
 TRIES = 200
 
@@ -37,15 +36,17 @@ Edit = Callable[[SceneState, float, np.random.Generator, Shot], SceneState | Non
 
 
 def draw(state: SceneState, shot: Shot) -> UInt8[np.ndarray, "f h w 3"]:
-    """The frames of a state, of each frame only the living bodies."""
-    position = np.where(state.alive[..., None], state.position, FAR).astype(np.float64)
+    """The frames of a state: of each frame the living bodies, screens in front, and the marks."""
     return render_lib.render(
         state.bodies,
-        position,
+        state.position.astype(np.float64),
         state.angle.astype(np.float64),
         height=shot.height,
         width=shot.width,
         background=shot.background,
+        alive=state.alive,
+        occluder=state.occluder,
+        marks=state.marks,
     )[0]
 
 
@@ -74,6 +75,8 @@ def added(
         position=np.concatenate([state.position, position[:, None].astype(np.float32)], axis=1),
         angle=np.concatenate([state.angle, angles], axis=1),
         alive=np.concatenate([state.alive, alive[:, None]], axis=1),
+        occluder=(*state.occluder, False) if state.occluder else (),
+        parent=(*state.parent, -1) if state.parent else (),
     )
 
 

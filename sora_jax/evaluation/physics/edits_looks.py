@@ -20,7 +20,7 @@ OTHER_SHAPE: dict[Shape, Shape] = {
 MARGIN = 1.5  # world units from the edges, within which a vanishing is excused
 
 
-def _stranger(state: SceneState, rng: np.random.Generator) -> str:
+def stranger(state: SceneState, rng: np.random.Generator) -> str:
     """A colour that none of the scene has."""
     used = {b.color for b in state.bodies}
     return str(rng.choice([c for c in scene_lib.COLORS if c not in used]))
@@ -41,7 +41,7 @@ def _mask(frames: np.ndarray, count: int) -> np.ndarray:
 
 def visited(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
     """A small object of a colour that none has rests in free space for the share `dose` of the frames."""
-    body = scene_lib.body(str(rng.choice(("circle", "square"))), _stranger(state, rng), "small")  # pyright: ignore
+    body = scene_lib.body(str(rng.choice(("circle", "square"))), stranger(state, rng), "small")  # pyright: ignore
     path = room(state, body, rng=rng, shot=shot)
     if path is None:
         return None
@@ -140,7 +140,7 @@ def recolored(state: SceneState, dose: float, rng: np.random.Generator, shot: Sh
     i = int(rng.choice(np.flatnonzero(seen.sum(axis=0) == seen.sum(axis=0).max())))
     frames = np.flatnonzero(seen[:, i])
     late = np.arange(frames[-max(1, round(dose * len(frames)))], len(state.position))
-    return relooked(state, i, dataclasses.replace(state.bodies[i], color=_stranger(state, rng)), late)
+    return relooked(state, i, dataclasses.replace(state.bodies[i], color=stranger(state, rng)), late)
 
 
 def swapped(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:

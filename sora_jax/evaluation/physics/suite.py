@@ -42,6 +42,21 @@ PROPERTIES: Mapping[str, str] = {
     "pairing": "which colour goes with which shape",
     "size": "radius, all clip long",
     "growth": "radius over time",
+    "return": "whether what was hidden is seen again",
+    "lateness": "when it is seen again",
+    "mark": "whether there is a mark of contact",
+    "spot": "where on a body or canvas a mark is",
+    "breaking": "when a body is whole and when in pieces",
+    "bulk": "the area of a body and all its pieces",
+    "cuts": "when a shot ends",
+    "cast": "who is in a later shot",
+    "order": "which of two events is first",
+    "period": "how long a swing takes",
+    "friction": "how fast a slide is slowed down",
+    "horizon": "how an error grows with time",
+    "moves": "steps from cell to cell of a board",
+    "policy": "which goal a player takes",
+    "map": "what stands where on a board",
 }
 
 
@@ -118,6 +133,7 @@ def metric(
 
 MOVING = ("uniform", "parabola", "bounce", "collision", "beside")
 STRAIGHT = ("uniform", "beside")
+PEOPLED, SIDED = (*MOVING, "clones"), (*MOVING, "mirrored")  # with the benchmark's own families
 
 METRICS: tuple[Metric, ...] = (
     metric("velocity", dynamics.velocity, families=MOVING, reads="speed heading bend steps impulse absence"),
@@ -129,14 +145,14 @@ METRICS: tuple[Metric, ...] = (
     metric("momentum", dynamics.momentum, families=("collision",), reads="momentum steps absence"),
     metric("penetration", contacts.penetration, families=("collision", "bounce"), reads="overlap growth"),
     metric("response", contacts.response, families=("collision",), reads="impulse steps absence"),
-    metric("count", counting.count, families=MOVING, reads="number absence overlap"),
-    metric("births and deaths", counting.births_and_deaths, families=MOVING, reads="existence steps"),
-    metric("clones", counting.clones, families=MOVING, reads="twins"),
+    metric("count", counting.count, families=PEOPLED, reads="number absence overlap"),
+    metric("births and deaths", counting.births_and_deaths, families=PEOPLED, reads="existence steps"),
+    metric("clones", counting.clones, families=PEOPLED, reads="twins"),
     metric("identity", counting.identity, families=MOVING, reads="exchange"),
-    metric("left or right", relations.left_right, families=MOVING, reads="sides color twins"),
-    metric("above or below", relations.above_below, families=MOVING, reads="levels color twins"),
+    metric("left or right", relations.left_right, families=SIDED, reads="sides color twins"),
+    metric("above or below", relations.above_below, families=SIDED, reads="levels color twins"),
     metric(
-        "contrast", relations.contrast, families=MOVING, reads="sides color twins", failure="left or right"
+        "contrast", relations.contrast, families=SIDED, reads="sides color twins", failure="left or right"
     ),
     metric("direction", binding.direction, families=STRAIGHT, reads="heading steps pairing color"),
     metric("speed word", binding.speed, families=STRAIGHT, reads="speed steps pairing color"),

@@ -20,6 +20,7 @@ from sora_jax.evaluation.physics.edits import Shot, draw
 from sora_jax.evaluation.physics.suite import METRICS, MOVING, Metric, observe
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
 from sora_jax.types import SceneState
+from sora_jax.worlds.bench.source import BENCH_FAMILIES, BenchSource
 from sora_jax.worlds.source import WorldSource
 
 CANDIDATES = 4  # scenes drawn for each that is chosen
@@ -67,12 +68,17 @@ def make_scenes(
     """`clips` scenes of each family, any combination of looks, square.
 
     Half of a family's are as they come. The other half are chosen, of `CANDIDATES` times as many, for what
-    the truth says: each next one is of those to which most metrics apply that have had few, so that a relation or
-    a collision seen before and after is measured often enough.
+    the truth says: each next one is of those to which most metrics apply that have had few, so that a
+    relation or a collision seen before and after is measured often enough. Of a benchmark family: the first
+    variant of each case, as long as the family needs whatever `frames` is.
     """
     blank = observe(np.full((frames, side, side, 3), 240, np.uint8), fps=12.0)
     scenes: list[Scene] = []
     for number, family in enumerate(families):
+        if family in BENCH_FAMILIES:
+            of_bench = _bench_scenes(family, clips=clips, seed=seed + number, side=side)
+            scenes += [dataclasses.replace(s, number=len(scenes) + k) for k, s in enumerate(of_bench)]
+            continue
         source = WorldSource(
             seed=seed + number,
             length=clips // 2 + CANDIDATES * (clips - clips // 2),
@@ -93,6 +99,16 @@ def make_scenes(
             Scene(number=len(scenes) + k, state=found[c][0], shot=found[c][1]) for k, c in enumerate(chosen)
         ]
     return tuple(scenes)
+
+
+def _bench_scenes(family: str, *, clips: int, seed: int, side: int) -> list[Scene]:
+    source, scenes = BenchSource(family, seed=seed, length=clips, height=side, width=side), []
+    for number in range(clips):
+        clip = source[number * source.variants]
+        assert clip.state is not None
+        shot = Shot(fps=clip.fps, height=side, width=side)
+        scenes.append(Scene(number=number, state=clip.state, shot=shot))
+    return scenes
 
 
 def measure(

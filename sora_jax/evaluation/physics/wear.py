@@ -60,7 +60,8 @@ def repainted(state: SceneState, rng: np.random.Generator) -> SceneState:
     """The state with the palette's colours dealt out anew, each to one."""
     to = dict(zip(COLORS, rng.permutation(COLORS).tolist(), strict=True))
     bodies = tuple(dataclasses.replace(b, color=to[b.color]) for b in state.bodies)
-    return dataclasses.replace(state, bodies=bodies)
+    marks = tuple(dataclasses.replace(m, color=to[m.color]) for m in state.marks)
+    return dataclasses.replace(state, bodies=bodies, marks=marks)
 
 
 # name -> (state, shot, rng) -> (state, video): the same facts, filmed otherwise.
