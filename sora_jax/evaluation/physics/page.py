@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from sora_jax.evaluation import report
-from sora_jax.evaluation.physics.suite import METRICS
+from sora_jax.evaluation.physics.suite_bench import EVERY_METRIC
 from sora_jax.evaluation.text_alignment import Score
 
 STYLE = """
@@ -119,7 +119,7 @@ def _columns(table: Mapping[str, Mapping[str, Score]]) -> list[str]:
 def _table(table: Mapping[str, Mapping[str, Score]]) -> str:
     columns = _columns(table)
     head = "".join(f"<th>{html.escape(c)}</th>" for c in columns)
-    failures = {metric.name: metric.failure for metric in METRICS}
+    failures = {metric.name: metric.failure for metric in EVERY_METRIC}
     rows = []
     for name, scores in table.items():
         cells = "".join(f"<td class={html.escape(c)}>{_cell(scores.get(c))}</td>" for c in columns)

@@ -21,7 +21,8 @@ from jaxtyping import UInt8
 from sora_jax import rng
 from sora_jax.evaluation import answers, benchmark
 from sora_jax.evaluation.benchmark import Item
-from sora_jax.evaluation.physics.suite import METRICS, Metric, observe
+from sora_jax.evaluation.physics.suite import Metric, observe
+from sora_jax.evaluation.physics.suite_bench import EVERY_METRIC
 from sora_jax.evaluation.text_alignment import Score, bootstrap
 from sora_jax.types import Mark, SceneState
 from sora_jax.worlds import state as state_lib
@@ -84,7 +85,7 @@ def work(job: Job) -> Row:
         return Row(item=None, scores={}, fault=f"line {job.line} is no item of the benchmark: {error}")
     state = clip.state
     assert state is not None  # a simulated world always says it
-    metrics = [m for m in METRICS if least_given(m.name) <= job.given and job.item.family in m.families]
+    metrics = [m for m in EVERY_METRIC if least_given(m.name) <= job.given and job.item.family in m.families]
     floor = _judge(clip.video, job.item, state, metrics)
     applies = [m for m in metrics if not math.isnan(floor[m.name])]
     answer = _answer(job)
@@ -177,7 +178,7 @@ def summarise(rows: Sequence[Row], *, seed: int = 0, draws: int = 1000) -> dict[
     lost = sum(row.item is None for row in rows)
     table: dict[str, dict[str, Score]] = {}
     columns = dict.fromkeys(name for row in rows for name in row.scores)
-    for metric in (m.name for m in METRICS):
+    for metric in (m.name for m in EVERY_METRIC):
         for column in columns:
             values = np.array([row.scores.get(column, {}).get(metric, math.nan) for row in rows])
             applies = np.array(
