@@ -21,6 +21,7 @@ PARTS = 4  # of a clip, over each of which an energy is averaged
 WORST_SLOPE = 0.5  # world units/s by which an error grows: another place (4 units) after 8 s
 WORST_PERIOD = math.log(2)  # half or twice the period
 LEAST_SLIDE = 5  # frames that show a deceleration
+STILL = 0.1  # world units from where a slide ends: a pixel of 128
 SPANS = (0.4, 2.5)  # of the true angular frequency, between which the video's is looked for
 
 
@@ -157,27 +158,36 @@ def drift(tracks: Tracks, truth: SceneState) -> float:
     return 1 - min(max(slope, 0.0) / WORST_SLOPE, 1.0)
 
 
+def _slowing(along: Float[np.ndarray, " k"], seconds: Float[np.ndarray, " k"]) -> float | None:
+    """Deceleration of a slide up to where it comes to rest; None if it is too short."""
+    if len(along) < LEAST_SLIDE:
+        return None
+    rest = np.median(along[-3:])
+    slides = np.abs(along - rest) > STILL
+    count = int(np.flatnonzero(slides)[-1]) + 1 if slides.any() else 0
+    if count < LEAST_SLIDE:
+        return None
+    return -2 * float(np.polynomial.polynomial.polyfit(seconds[:count], along[:count], 2)[2])
+
+
 def friction(tracks: Tracks, truth: SceneState) -> float:
     """1 - mean over sliding objects of min(|a - a_true| / a_true, 1), a the deceleration along the true path.
 
-    From a parabola over the frames in which the truth slides: no friction, or twice as much, is the worst,
-    and so is an object that is not seen. Blind to what happens after it has come to rest.
+    From a parabola over the frames in which the object slides: in the video, while it is more than `STILL`
+    from where it ends, however early. No friction, or twice as much, is the worst, and so is an object that
+    slides for fewer than `LEAST_SLIDE` frames. Blind to the first speed, and to what comes after the rest.
     """
     place, present = seen_places(tracks, truth)
     true, clear, wrong = truth.position.astype(float), truth_lib.clear(truth), []
     for i in range(len(truth.bodies)):
         pace = np.linalg.norm(truth.velocity[:, i], axis=-1)
-        due = np.flatnonzero((pace > 0) & clear[:, i])
-        if len(due) < LEAST_SLIDE:
+        due = np.flatnonzero(clear[:, i])
+        way = truth.velocity[0, i] / max(float(pace[0]), 1e-9)
+        should = _slowing(true[due, i] @ way, due / tracks.fps)
+        if should is None or not present[due, i].any():
+            wrong += [] if should is None else [1.0]
             continue
-        way = truth.velocity[due[0], i] / pace[due[0]]
         used = due[present[due, i]]
-        if len(used) < LEAST_SLIDE:
-            wrong.append(1.0)
-            continue
-        seen, due = (
-            -2 * float(np.polynomial.polynomial.polyfit(k / tracks.fps, p[k, i] @ way, 2)[2])
-            for k, p in ((used, place), (used, true))
-        )
-        wrong.append(abs(seen - due) / due)
+        found = _slowing(place[used, i] @ way, used / tracks.fps)
+        wrong.append(1.0 if found is None else abs(found - should) / should)
     return shares(wrong)

@@ -79,7 +79,7 @@ def test_a_mark_elsewhere_is_no_mark_but_has_a_cause(family):
         seen = edited(edits_marks.displaced, dose, scene)
         values.append(marks.kept(seen, scene.state))
         assert marks.cause(seen, scene.state) > 0.8
-    assert 0.95 > values[0] > values[1] > values[2]
+    assert 0.98 > values[0] > values[1] > values[2]
     assert values[2] < 0.5
 
 
