@@ -108,7 +108,7 @@ def constancy(tracks: Tracks, truth: SceneState) -> float:
 
 
 def color(tracks: Tracks, truth: SceneState) -> float:
-    """Mean over frames of sum_c min(seen_c, cast_c) / min(seen, cast): colours right, each of the cast's once.
+    """Mean over frames of sum_c min(seen_c, cast_c) / min(seen, cast): colours right, each once.
 
     The worst is 0: no colour right in any frame. Blind to who has which colour (`pairing`), to what is
     missing and to strangers beside a full cast.

@@ -71,7 +71,8 @@ def clones(tracks: Tracks, truth: SceneState) -> float:
 
     Of each look (colour, shape): max(0, seen - max(in the cast, 1)). So a single object of a strange look is
     no clone, and twins of the cast are none; nor are pieces under `PIECE` of the largest of that look, as one
-    object across another leaves them; nor what was cut out of a group, whose shapes are not sure. Blind to additions that look like nobody, and to small twins.
+    object across another leaves them; nor what was cut out of a group, whose shapes are not sure. Blind to
+    additions that look like nobody, and to small twins.
     """
     cast = Counter(truth_lib.cast(truth))
     extra = np.zeros(tracks.frames)
