@@ -26,7 +26,7 @@ WHITE, CREAM = (1.0, 1.0, 1.0), (0.97, 0.93, 0.86)
 
 
 def through_mp4(video: Video, *, fps: float, crf: int = CRF) -> Video:
-    """Written and read back as `sampling.video_files` writes mp4: 8 bits, 4:2:0, H.264. Even sides."""
+    """Written and read back as `data.video_files` writes mp4: 8 bits, 4:2:0, H.264. Even sides."""
     rate, memory = Fraction(fps).limit_denominator(1001), io.BytesIO()
     with av.open(memory, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=rate)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from sora_jax import rng as rng_lib
+from sora_jax.data import video_files
 from sora_jax.evaluation.physics import certificate, certificate_picture, suite, wear
 from sora_jax.evaluation.physics.corruptions import CORRUPTIONS, corruption, related
 from sora_jax.evaluation.physics.edits import Shot, draw, hidden
 from sora_jax.evaluation.physics.sweep import make_scenes
-from sora_jax.sampling import video_files
 
 METRICS = {m.name: m for m in suite.METRICS}
 QUICK = ("velocity", "steadiness", "count", "births and deaths", "color", "size", "constancy")
