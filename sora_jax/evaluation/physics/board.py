@@ -20,7 +20,7 @@ from sora_jax.types import SceneState
 from sora_jax.worlds.bench.grid import CELLS, steps_to
 from sora_jax.worlds.scene import PALETTE
 
-MIDDLE = 0.25  # of a cell's width on either side of its centre: what every kind of thing covers most of
+MIDDLE = 0.15  # of a cell's width on either side of its centre: every kind of thing covers it
 NEAR = 0.3  # RGB distance of a pixel from the player's colour; any two colours are 0.35 apart
 LEAST = 0.25  # of the player's area that has to be seen
 NOBODY = -1

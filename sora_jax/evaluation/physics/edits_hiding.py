@@ -9,6 +9,7 @@ import dataclasses
 
 import numpy as np
 
+from sora_jax.evaluation.physics import truth as truth_lib
 from sora_jax.evaluation.physics.edits import Shot, hidden, moved, relooked
 from sora_jax.evaluation.physics.edits_looks import OTHER_SHAPE, stranger
 from sora_jax.evaluation.physics.permanence import Passage, passages
@@ -81,9 +82,17 @@ def recolored(state: SceneState, dose: float, rng: np.random.Generator, shot: Sh
 
 
 def reshaped(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
-    """It has another shape, of the same area, in the last share `dose` of these frames."""
+    """It has another shape, of the same area, in the last share `dose` of these frames that show it wholly."""
     del rng, shot
-    return _as(state, dose, lambda body: dataclasses.replace(body, shape=OTHER_SHAPE[body.shape]))
+    passage = _passage(state)
+    if passage is None:
+        return None
+    passage = passage._replace(due=passage.due[truth_lib.clear(state)[passage.due, passage.body]])
+    if len(passage.due) < LEAST_DUE - 2:
+        return None
+    body = state.bodies[passage.body]
+    other = dataclasses.replace(body, shape=OTHER_SHAPE[body.shape])
+    return relooked(state, passage.body, other, _late(state, passage, dose))
 
 
 def swapped(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
