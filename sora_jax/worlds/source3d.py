@@ -1,7 +1,8 @@
 """The 3-D worlds as a source of clips: clip = f(seed, index), nothing stored.
 
-Measured on one core of a 2-core machine without a GPU (Mesa llvmpipe through EGL), 128 x 128: see
-`tests/worlds/test_worlds_3d.py` for the check and the body of the commit for the numbers.
+Frames per second of one core's time, 128 x 128 with shadows and four samples a pixel, Mesa's llvmpipe through
+EGL without a GPU, median of 4 clips of 33 frames: 47 RGB, 35 with depth and object ids, 24 for whole clips
+(textures, dynamics and a new OpenGL context each).
 """
 
 from __future__ import annotations

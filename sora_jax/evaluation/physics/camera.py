@@ -5,7 +5,22 @@ truth is not one the metric is about (the camera does not move, or does not retu
 length or type than the truth's scores 0. Only pixels that show what never moves enter: the room, and objects
 at rest.
 
-What each does not see is said in its docstring; `camera_corruptions` has the doses.
+What each does not see is said in its docstring. Measured on 40 clips (26 still, 14 with moving objects; 14
+orbits, 16 pans, 10 dollies; 7 return; 17 frames, short side 96 or 128) with `camera_corruptions.DOSES`: mean
+of truth, and of truth through H.264 (crf 12); mean over clips of Spearman's correlation of score and dose;
+AUROC of the smallest dose; and the AUROC of a corruption the metric should not see:
+
+| metric | truth | mp4 | falls with | Spearman | AUROC | not with |
+|---|---|---|---|---|---|---|
+| rotation | .990 | .990 | scale, wrong sign, time warp (no dolly) | -1.00 -.96 -1.00 | 1.00 | palette .49 |
+| translation | .982 | .981 | wrong sign, time warp, no return | -.98 -1.00 -1.00 | 1.00 | palette .44 |
+| travel | .990 | .989 | scale, no return | -1.00 -1.00 | 1.00 | palette .38 |
+| sampson | .995 | .995 | non-rigid | -1.00 | .95 | no return .50 |
+| warp | .992 | .992 | scale, wrong sign, time warp, non-rigid | -1.00 | .97 1.00 .99 1.00 | palette .57 |
+| coherence | .991 | .990 | no return, palette, non-rigid | -1.00 | .96 1.00 1.00 | scale .53 |
+
+Nulls (6 clips): noise and grey 0 to .17 everywhere; a frozen first frame 0 on translation and travel, .33 on
+rotation (dollies do not turn), .63 on warp, but .97 on sampson, which asks only that what moves moves right.
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@ Sampson's distance of a match x, x' (homogeneous pixels) to a fundamental matrix
 Eq. 11.9): d^2 = (x'^T F x)^2 / ((F x)_1^2 + (F x)_2^2 + (F^T x')_1^2 + (F^T x')_2^2).
 
 The published score fits F to the very matches it then measures. A warped picture leaves few matches, those
-that some F explains, and pairs with too few are left out: the worse the warp, the better the score.
+that some F explains, and pairs with too few are left out: past some warp the score gets better again. Mean of
+40 clips (see `camera`), truth and non-rigid warps of 1, 2, 3.5, 6, 10 % of the width: as released .82, then
+.72 .63 .57 .54 .57; with the known poses 1.00, then .95 .86 .70 .51 .31.
 """
 
 from __future__ import annotations
