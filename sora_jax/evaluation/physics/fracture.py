@@ -106,8 +106,8 @@ def area(tracks: Tracks, truth: SceneState) -> float:
 def pieces(tracks: Tracks, truth: SceneState) -> float:
     """Mean over frames after the break of min(n / k, 1), k >= 2 the pieces that have to be in view.
 
-    Frames of which a piece may or may not be seen (`unmistaken`) do not enter. NaN where the body stays whole.
-    Blind to more pieces than k, and to their sizes.
+    Frames in which a piece may or may not be seen (`unmistaken`) do not enter. NaN where the body stays
+    whole. Blind to more pieces than k, and to their sizes.
     """
     if not pieces_of(truth):
         return math.nan
