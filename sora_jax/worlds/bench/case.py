@@ -10,6 +10,7 @@ import numpy as np
 
 from sora_jax.types import Body, SceneState, Shape, SizeWord
 from sora_jax.worlds import scene as scene_lib
+from sora_jax.worlds.captions import MOST_BYTES
 from sora_jax.worlds.placing import Draw
 
 Event = tuple[float, str, int, int]  # seconds, verb, object, object or -1
@@ -110,4 +111,7 @@ def tell(bodies: Sequence[Body], events: Iterable[Event], members: Sequence[int]
     nouns = [noun(bodies[k], size=True) for k in members]
     opening = f"There {'is' if len(nouns) == 1 else 'are'} {listed(nouns)}."
     short = ", then ".join(map(listed, moments)) or listed([noun(bodies[k]) for k in members])
-    return {"short": short, "descriptive": " ".join([opening, *sentences, PLAIN])}
+    long = " ".join([opening, *sentences])
+    if len(long) + 1 + len(PLAIN) <= MOST_BYTES:
+        long += f" {PLAIN}"
+    return {"short": short, "descriptive": long}

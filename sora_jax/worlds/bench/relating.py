@@ -173,6 +173,8 @@ def _laid_out(shot: Draw, bodies, before: np.ndarray | None) -> list[Item]:
             item = Item(body=body)
             if not items or shot.rng.random() < 0.6:
                 item.vx, item.vy = velocity(shot, body)
+                if scene_lib.direction_word(item.vx, item.vy) not in scene_lib.CARDINAL:
+                    break  # three shots of longer words would not fit into a caption
             if place(shot, item, items):
                 items.append(item)
         where = np.array([(i.x, i.y) for i in items])
@@ -186,7 +188,7 @@ def _shot_captions(state: SceneState) -> dict[str, str]:
     for number, time in enumerate(times):
         said = [(verb, i) for t, verb, i, _ in state.events if t == time]
         short.append(listed([f"{noun(state.bodies[i], definite=number > 0)} {verb}" for verb, i in said]))
-        long.append(listed([f"{noun(state.bodies[i], definite=True)} {verb}" for verb, i in said]))
+        long.append(", ".join(f"the {state.bodies[i].color} one {verb}" for verb, i in said))
     names = listed([noun(b, size=True) for b in state.bodies])
     scenes = [f"Shot {('one', 'two', 'three')[n]}: {text}." for n, text in enumerate(long)]
     return {"short": "; cut; ".join(short), "descriptive": " ".join([f"{capital(names)}.", *scenes])}
