@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -108,49 +107,59 @@ def constancy(tracks: Tracks, truth: SceneState) -> float:
     return 1 - float(np.mean(errors)) if errors else 1.0
 
 
-def _agreement(tracks: Tracks, truth: SceneState, looks: Callable, cast: Sequence, *, whole: bool) -> float:
-    """Mean over frames of sum_x min(seen_x, cast_x) / min(seen, due), at most 1, x over looks.
-
-    `looks(f, o)` is what frame f shows of track o; due is how many the truth shows (wholly, where `whole`). A
-    frame with nothing seen or due does not enter; a video without one scores 0. So neither one too few nor a
-    stranger beside those that are due counts here.
-    """
-    if not cast:
-        return math.nan
-    shown = truth_lib.clear(truth) if whole else (truth.visible > 0) & truth.alive
-    usable = tracks.present & ~(tracks.edge | tracks.touching) if whole else tracks.present
-    known, scores = Counter(cast), []
-    for f, due in enumerate(shown.sum(axis=1)[: tracks.frames].tolist()):
-        seen = Counter(looks(f, o) for o in np.flatnonzero(usable[f]))
-        if seen and due:
-            scores.append(min((seen & known).total() / min(seen.total(), due), 1.0))
-    return float(np.mean(scores)) if scores else 0.0
-
-
 def color(tracks: Tracks, truth: SceneState) -> float:
-    """Share of the objects seen, frame by frame, whose colour is one of the cast's, each used once.
+    """Mean over frames of sum_c min(seen_c, cast_c) / min(seen, cast): colours right, each once.
 
     The worst is 0: no colour right in any frame. Blind to who has which colour (`pairing`), to what is
     missing and to strangers beside a full cast.
     """
-    cast = [COLORS.index(c) for c, _ in truth_lib.cast(truth)]
-    return _agreement(tracks, truth, lambda f, o: int(tracks.hue[f, o]), cast, whole=False)
+    due = Counter(COLORS.index(c) for c, _ in truth_lib.cast(truth))
+    if not due:
+        return math.nan
+    frames = [Counter(tracks.hue[f, tracks.present[f]].tolist()) for f in range(tracks.frames)]
+    return _mean([(seen & due).total() / min(seen.total(), due.total()) for seen in frames if seen])
+
+
+def _whole(tracks: Tracks, truth: SceneState) -> np.ndarray:
+    """[f o] where an object shows its shape, clear of border and others, in a colour of the cast."""
+    known = [COLORS.index(c) for c, _ in truth_lib.cast(truth)]
+    return tracks.present & ~tracks.edge & ~tracks.touching & np.isin(tracks.hue, known)
 
 
 def shape(tracks: Tracks, truth: SceneState) -> float:
-    """The same of shapes, over objects clear of the border and of each other."""
-    cast = [SHAPES.index(s) for _, s in truth_lib.cast(truth)]
-    return _agreement(tracks, truth, lambda f, o: int(tracks.form[f, o]), cast, whole=True)
+    """The same of shapes, over objects of the cast's colours, clear of the border and of each other.
+
+    Blind to who has which shape, to what is missing, and to strangers.
+    """
+    due = Counter(SHAPES.index(s) for _, s in truth_lib.cast(truth))
+    if not due:
+        return math.nan
+    shown = _whole(tracks, truth)
+    frames = [Counter(tracks.form[f, shown[f]].tolist()) for f in range(tracks.frames)]
+    return _mean([(seen & due).total() / min(seen.total(), due.total()) for seen in frames if seen])
 
 
 def pairing(tracks: Tracks, truth: SceneState) -> float:
-    """The same of (colour, shape) pairs: the red circle is red and a circle. NaN where the cast has one look.
+    """The same of shapes within each colour: the red one is a circle. NaN where the cast has one look.
 
-    Two objects that exchange colours are right for `color` and `shape`, and wrong here. Blind to place.
+    sum_c,s min(seen_cs, cast_cs) / sum_c min(seen_c, cast_c), over objects as for `shape`. Two objects that
+    exchange colours are right for `color` and `shape`, and wrong here. Blind to place, to twins, to what is
+    missing, and to colours that are nobody's.
     """
-    cast = [(COLORS.index(c), SHAPES.index(s)) for c, s in truth_lib.cast(truth)]
-    if len(set(cast)) < 2:
+    due = Counter((COLORS.index(c), SHAPES.index(s)) for c, s in truth_lib.cast(truth))
+    if len(due) < 2:
         return math.nan
-    return _agreement(
-        tracks, truth, lambda f, o: (int(tracks.hue[f, o]), int(tracks.form[f, o])), cast, whole=True
-    )
+    colors = Counter(c for c, _ in due.elements())
+    shown, scores = _whole(tracks, truth), []
+    for f in range(tracks.frames):
+        pairs = zip(tracks.hue[f, shown[f]].tolist(), tracks.form[f, shown[f]].tolist(), strict=True)
+        seen = Counter(pairs)
+        if seen:
+            possible = Counter(c for c, _ in seen.elements()) & colors
+            scores.append((seen & due).total() / possible.total())
+    return _mean(scores)
+
+
+def _mean(scores: list[float]) -> float:
+    """0 where a video had nothing to judge."""
+    return float(np.mean(scores)) if scores else 0.0

@@ -71,14 +71,16 @@ def clones(tracks: Tracks, truth: SceneState) -> float:
 
     Of each look (colour, shape): max(0, seen - max(in the cast, 1)). So a single object of a strange look is
     no clone, and twins of the cast are none; nor are pieces under `PIECE` of the largest of that look, as one
-    object across another leaves them. Blind to additions that look like nobody, and to small twins.
+    object across another leaves them; nor what was cut out of a group, whose shapes are not sure. Blind to
+    additions that look like nobody, and to small twins.
     """
     cast = Counter(truth_lib.cast(truth))
     extra = np.zeros(tracks.frames)
     for look in set(zip(tracks.color, tracks.shape, strict=True)):
         mine = [k for k, other in enumerate(zip(tracks.color, tracks.shape, strict=True)) if other == look]
         mine = [k for k in mine if tracks.radius[k] >= PIECE * tracks.radius[mine].max()]
-        extra += np.maximum(tracks.present[:, mine].sum(axis=1) - max(cast[look], 1), 0)
+        apart = tracks.present[:, mine] & ~tracks.touching[:, mine]
+        extra += np.maximum(apart.sum(axis=1) - max(cast[look], 1), 0)
     return 1 - float(np.minimum(extra, 1).mean())
 
 

@@ -95,9 +95,9 @@ def relooked(state: SceneState, i: int, look: Body, frames: np.ndarray) -> Scene
 
 
 def last(state: SceneState, share: float) -> np.ndarray:
-    """The frames from where the last share begins of those that show two objects (one, of a scene of one)."""
+    """The frames from where the last share begins of those that show most objects."""
     shown = ((state.visible > 0.5) & state.alive).sum(axis=1)
-    seen = np.flatnonzero(shown >= min(2, shown.max()))
+    seen = np.flatnonzero(shown == shown.max())
     return np.arange(seen[-max(1, round(share * len(seen)))], len(state.position))
 
 

@@ -23,7 +23,7 @@ from sora_jax.types import SceneState
 from sora_jax.worlds.bench.source import BENCH_FAMILIES, BenchSource
 from sora_jax.worlds.source import WorldSource
 
-CANDIDATES = 4  # scenes drawn for each that is chosen
+CANDIDATES = 8  # scenes drawn for each that is chosen
 
 Say = Callable[[str], None]
 
@@ -67,10 +67,10 @@ def make_scenes(
 ) -> tuple[Scene, ...]:
     """`clips` scenes of each family, any combination of looks, square.
 
-    Half of a family's are as they come. The other half are chosen, of `CANDIDATES` times as many, for what
-    the truth says: each next one is of those to which most metrics apply that have had few, so that a
-    relation or a collision seen before and after is measured often enough. Of a benchmark family: the first
-    variant of each case, as long as the family needs whatever `frames` is.
+    A quarter of a family's are as they come. The others are chosen, of `CANDIDATES` times as many, by what
+    the truth says: each next one is that to which most metrics apply that have had few, so that a relation
+    or a collision seen before and after is measured often enough. Of a
+    benchmark family: the first variant of each case, as long as the family needs whatever `frames` is.
     """
     blank = observe(np.full((frames, side, side, 3), 240, np.uint8), fps=12.0)
     scenes: list[Scene] = []
@@ -81,7 +81,7 @@ def make_scenes(
             continue
         source = WorldSource(
             seed=seed + number,
-            length=clips // 2 + CANDIDATES * (clips - clips // 2),
+            length=CANDIDATES * clips,
             families={family: 1.0},
             frames={frames: 1.0},
             sizes={(side, side): 1.0},
@@ -90,7 +90,7 @@ def make_scenes(
         drawn = [source[k] for k in range(len(source))]
         found = [(c.state, Shot(fps=c.fps, height=side, width=side)) for c in drawn if c.state is not None]
         says = np.array([[not np.isnan(m.score(blank, state)) for m in metrics] for state, _ in found])
-        chosen = list(range(clips // 2))
+        chosen = list(range(clips // 4))
         while len(chosen) < clips:
             worth = says @ (1 / (1.0 + says[chosen].sum(axis=0)))
             worth[chosen] = -1
