@@ -69,8 +69,8 @@ def make_scenes(
 
     A quarter of a family's are as they come. The others are chosen, of `CANDIDATES` times as many, by what
     the truth says: each next one is that to which most metrics apply that have had few, so that a relation
-    or a collision seen before and after is measured often enough. Of a
-    benchmark family: the first variant of each case, as long as the family needs whatever `frames` is.
+    or a collision seen before and after is measured often enough. Of a benchmark family: the first variant of
+    each case, as long as the family needs whatever `frames` is.
     """
     blank = observe(np.full((frames, side, side, 3), 240, np.uint8), fps=12.0)
     scenes: list[Scene] = []
