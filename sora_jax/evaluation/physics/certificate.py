@@ -230,7 +230,8 @@ def run(
     """`certify` over the whole tables, written to `out`: a JSON per metric and `matrix.png`.
 
     Args:
-      clips: per family; about 1.5 s of one core each for 17 frames of 128 x 128.
+      clips: per family; about 1.5 s of one core each for 17 frames of 128 x 128, and of the
+        benchmark's own families, which are longer, several times that.
     """
     out.mkdir(parents=True, exist_ok=True)
     found = certify(

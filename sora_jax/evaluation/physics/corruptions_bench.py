@@ -72,7 +72,7 @@ _MARKED = (
     ),
 )
 _BROKEN = (
-    _row("late break", "breaking", breaks.late, PARTS, AFTER, "breaking number", BROKEN),
+    _row("late break", "breaking", breaks.late, PARTS, AFTER, "breaking number bulk", BROKEN),
     _row(
         "uncalled break",
         "breaking",
@@ -92,7 +92,7 @@ _BROKEN = (
         "bulk",
         BROKEN,
     ),
-    _row("merging", "staying broken", breaks.merged, PARTS, AFTER, "breaking number", BROKEN),
+    _row("merging", "staying broken", breaks.merged, PARTS, AFTER, "breaking number bulk", BROKEN),
 )
 _TOLD = (
     _row("more cuts", "cuts", scenes.cut_more, COUNTS, "cuts", "cuts place", SHOTS),

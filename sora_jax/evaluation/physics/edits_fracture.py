@@ -1,4 +1,7 @@
-"""Edits of breaking: too late, without cause, undone, with pieces that are lost or too small."""
+"""Edits of breaking: too late, without cause, undone, with pieces that are lost or too small.
+
+A body that is whole stays in view where its pieces would have left it: so its area in view differs too.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import math
 import numpy as np
 
 from sora_jax.evaluation.physics.edits import Shot, added, hidden
-from sora_jax.evaluation.physics.fracture import TARGET, pieces_of, struck_at
+from sora_jax.evaluation.physics.fracture import TARGET, pieces_of, struck_at, unmistaken
 from sora_jax.types import SceneState
 from sora_jax.worlds.bench.breaking import tiling
 
@@ -73,7 +76,7 @@ def lost(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -
     if not (pieces := pieces_of(state)):
         return None
     shown = (state.visible * state.alive)[:, pieces] > 0.5
-    shown &= (shown.sum(axis=1) >= 2)[:, None]
+    shown &= ((shown.sum(axis=1) >= 2) & unmistaken(state))[:, None]
     k = int(shown.sum(axis=0).argmax())
     frames = np.flatnonzero(shown[:, k])
     if len(frames) < 8:

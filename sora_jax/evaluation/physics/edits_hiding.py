@@ -82,7 +82,7 @@ def recolored(state: SceneState, dose: float, rng: np.random.Generator, shot: Sh
 
 
 def reshaped(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
-    """It has another shape, of the same area, in the last share `dose` of these frames that show it wholly."""
+    """It has another shape, of the same area, in the last share `dose` of those that show it whole."""
     del rng, shot
     passage = _passage(state)
     if passage is None:

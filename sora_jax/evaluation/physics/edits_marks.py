@@ -7,11 +7,13 @@ import math
 
 import numpy as np
 
-from sora_jax.evaluation.physics.edits import Shot
-from sora_jax.evaluation.physics.marks import TARGET, TOOL, marked_from
+from sora_jax.evaluation.physics.edits import Shot, draw
+from sora_jax.evaluation.physics.marks import LEAST, TARGET, TOOL, marked_from
 from sora_jax.types import Mark, SceneState
 from sora_jax.worlds.bench.marking import BRUSH_SHARE
+from sora_jax.worlds.scene import SHORT_SIDE
 
+SEEN = 64  # of 255, by which a mark changes a pixel
 STEP = 0.3  # of a disc's radius, between the discs of a stroke
 
 
@@ -23,13 +25,25 @@ def _with(state: SceneState, mark: Mark, **changes) -> SceneState:
     return dataclasses.replace(state, marks=(dataclasses.replace(mark, **changes),))
 
 
+def _shown(state: SceneState, shot: Shot) -> np.ndarray:
+    """Frames in which the mark's pixels amount to twice the least area that is measured, or more."""
+    apart = draw(state, shot).astype(int) - draw(dataclasses.replace(state, marks=()), shot)
+    area = (np.abs(apart).max(axis=-1) > SEEN).sum(axis=(1, 2)) * (
+        SHORT_SIDE / min(shot.height, shot.width)
+    ) ** 2
+    return np.flatnonzero(area >= 2 * LEAST)
+
+
 def healed(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
-    """The mark is gone for the last share `dose` of the frames after the contact."""
+    """The mark is gone from the last share `dose` on of the frames after the contact that show it."""
     del rng
     if (mark := _mark(state)) is None:
         return None
-    frames, first = len(state.position), marked_from(state, fps=shot.fps)
-    end = frames - max(1, round(dose * (frames - first)))
+    shown = _shown(state, shot)
+    shown = shown[shown >= marked_from(state, fps=shot.fps)]
+    if len(shown) < 5:
+        return None
+    end = shown[-max(1, round(dose * len(shown)))]
     return _with(state, mark, end=np.minimum(mark.end, end))
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sora_jax.evaluation.physics.counting import SURELY
+from sora_jax.evaluation.physics.counting import BARELY, SURELY
 from sora_jax.evaluation.physics.tracks import Tracks
 from sora_jax.types import SceneState
 from sora_jax.worlds.scene import COLORS
@@ -54,6 +54,12 @@ def _due(truth: SceneState) -> Int[np.ndarray, " f"]:
     pieces, frames = pieces_of(truth), np.arange(len(truth.alive))
     shown = (truth.visible * truth.alive)[:, pieces] > SURELY
     return np.where(frames > struck_at(truth) + TOLERANCE, shown.sum(axis=1), 0)
+
+
+def unmistaken(truth: SceneState) -> Bool[np.ndarray, " f"]:
+    """Frames that show every piece by more than half, or not at all."""
+    shown = (truth.visible * truth.alive)[:, pieces_of(truth)]
+    return np.asarray(((shown > SURELY) | (shown <= BARELY)).all(axis=1))
 
 
 def breaking(tracks: Tracks, truth: SceneState) -> float:
@@ -100,12 +106,13 @@ def area(tracks: Tracks, truth: SceneState) -> float:
 def pieces(tracks: Tracks, truth: SceneState) -> float:
     """Mean over frames after the break of min(n / k, 1), k >= 2 the pieces that have to be in view.
 
-    NaN where the body stays whole. Blind to more pieces than k, and to their sizes.
+    Frames in which a piece may or may not be seen (`unmistaken`) do not enter. NaN where the body stays
+    whole. Blind to more pieces than k, and to their sizes.
     """
     if not pieces_of(truth):
         return math.nan
     number, due = seen(tracks, truth)[0], _due(truth)
-    used = due >= 2
+    used = (due >= 2) & unmistaken(truth)
     return float(np.minimum(number[used] / due[used], 1).mean()) if used.any() else math.nan
 
 

@@ -62,13 +62,17 @@ def test_the_truth_has_full_marks_also_through_mp4(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_healing_costs_the_share_of_frames_without_the_mark(family):
     scene = some(family, marked=True)
-    first, frames = marks.marked_from(scene.state, fps=12.0), len(scene.state.position)
+    first = marks.marked_from(scene.state, fps=12.0)
     found = marks.ground(observed(scene.state, scene), scene.state)
     due = found.true[first:].sum(axis=(1, 2)) * found.pixel >= marks.LEAST
+    values = []
     for dose in (0.3, 0.7, 1.0):
-        lost = round(dose * (frames - first))
-        value = marks.kept(edited(edits_marks.healed, dose, scene), scene.state)
-        assert value == pytest.approx(due[: frames - first - lost].sum() / due.sum(), abs=0.02), dose
+        shown = edits_marks.healed(scene.state, dose, np.random.default_rng(0), scene.shot)
+        assert shown is not None
+        end = int(shown.marks[0].end.max())
+        values.append(marks.kept(observed(shown, scene), scene.state))
+        assert values[-1] == pytest.approx(due[: max(end - first, 0)].sum() / due.sum(), abs=0.02), dose
+    assert 0.9 > values[0] > values[1] > values[2] == 0
 
 
 @pytest.mark.parametrize("family", FAMILIES)
