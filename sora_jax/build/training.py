@@ -33,6 +33,7 @@ from sora_jax.training.loop import Evaluator
 from sora_jax.training.step import LossFn
 from sora_jax.types import Key, PackedBatch, Params
 
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Training:
     """All that `training.loop.train` needs and a config decides.
@@ -144,17 +145,11 @@ def _train_autoencoder(config: Table) -> Training:
     )
 
 
-def _against_discriminator(
-    config: Table, model: autoencoder_lib.Autoencoder
-) -> tuple[LossFn, Discriminator]:
+def _against_discriminator(config: Table, model: autoencoder_lib.Autoencoder) -> tuple[LossFn, Discriminator]:
     """The loss of both sides of a table `adversary: {weight, width, depth}`, and the discriminator."""
     table = config.adversary
-    discriminator = Discriminator(
-        width=table.width, depth=table.depth, patch=model.ratio, dtype=model.dtype
-    )
-    loss_fn = adversarial_loss(
-        model, discriminator, adversarial_weight=table.weight, **config.loss.to_dict()
-    )
+    discriminator = Discriminator(width=table.width, depth=table.depth, patch=model.ratio, dtype=model.dtype)
+    loss_fn = adversarial_loss(model, discriminator, adversarial_weight=table.weight, **config.loss.to_dict())
     return loss_fn, discriminator
 
 
