@@ -72,6 +72,7 @@ def test_lost_answers_and_lost_lines_count_in_the_mean(items, row):
 @pytest.fixture
 def all_certified(monkeypatch):
     monkeypatch.setattr(certificates, "failing", lambda: {"velocity": "fails <monotone>"})
+    monkeypatch.setattr(certificates, "picture", lambda: b"a picture")
 
 
 def test_a_folder_of_videos_becomes_scores_and_a_page(items, tmp_path, all_certified, capsys):
@@ -89,7 +90,7 @@ def test_a_folder_of_videos_becomes_scores_and_a_page(items, tmp_path, all_certi
     text = (tmp_path / "out/report.html").read_text()
     for words in (f"{items[2].video} is missing", "stray.gif", "fails &lt;monotone&gt;", items[2].prompt):
         assert words in text
-    assert text.count("data:image/png;base64") == 6 and "http" not in text
+    assert text.count("data:image/png;base64") == 7 and "http" not in text
     assert "color" in capsys.readouterr().out
 
 

@@ -20,7 +20,7 @@ QUICK = ("velocity", "steadiness", "count", "color", "size", "constancy")
 SHOWN = ("slower", "jitter", "visitor", "recolor", "smaller", "shrinking")
 
 
-def quick(metrics, *, names=SHOWN, families=("beside",), clips=10):
+def quick(metrics, *, names=SHOWN, families=("beside",), clips=12):
     return certificate.certify(
         metrics,
         [c for c in CORRUPTIONS if c.name in names],
