@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from sora_jax.evaluation.physics import truth as truth_lib
-from sora_jax.evaluation.physics.counting import BARELY, SURELY
+from sora_jax.evaluation.physics.counting import BARELY
 from sora_jax.evaluation.physics.shapes import SHAPES
 from sora_jax.evaluation.physics.tracks import Tracks
 from sora_jax.types import SceneState
@@ -26,6 +26,7 @@ from sora_jax.worlds.scene import COLORS, SHORT_SIDE
 
 WORST_DELAY = 1.0  # seconds: the longest time in which the clips' objects are behind their screens, about
 WORST_RADII = 3.0  # radii from where it should return: clearly another place
+BACK = 0.85  # visible share; less of it beside a screen may be the screen's soft rim, of a mixed colour
 FULLEST = 0.48  # of the frame; `segment.detect` drops a group that fills half of it
 ENDS = 3  # frames at either end of a clip that show its looks
 LENGTHS = (0.25, 0.5, 1.0, 2.0)  # seconds, bounds of the bins of an occlusion's length
@@ -35,8 +36,8 @@ class Passage(NamedTuple):
     """One object's time behind a screen.
 
     Attributes:
-      body: its number; start, stop: its first hidden frame, and the first in which half of it is back.
-      due: frames from then on that show more than half of it, up to the next time that it is hidden.
+      body: its number; start, stop: its first hidden frame, and the first in which `BACK` of it is back.
+      due: frames from then on that show as much of it, up to the next time that it is hidden.
     """
 
     body: int
@@ -63,8 +64,8 @@ def passages(truth: SceneState, *, frame: float = SHORT_SIDE**2) -> list[Passage
         for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
             later = np.flatnonzero(gone[end:])
             until = end + int(later[0]) if len(later) else len(seen)
-            due = np.arange(end, until)[seen[end:until, i] > SURELY]
-            if not screen and len(due) and (seen[:start, i] > SURELY).any():
+            due = np.arange(end, until)[seen[end:until, i] > BACK]
+            if not screen and len(due) and (seen[:start, i] > BACK).any():
                 found.append(Passage(i, start, int(due[0]), due))
     return found
 
