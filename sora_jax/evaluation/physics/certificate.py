@@ -219,7 +219,7 @@ def run(
     out: Path,
     clips: int,
     *,
-    seed: int = 2024,
+    seed: int = 2026,
     frames: int = 17,
     side: int = 128,
     autoencoder: FrozenAutoencoder | None = None,

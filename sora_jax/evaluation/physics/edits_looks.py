@@ -11,13 +11,8 @@ from sora_jax.evaluation.physics.edits import Shot, added, hidden, inside, moved
 from sora_jax.types import Body, SceneState, Shape
 from sora_jax.worlds import scene as scene_lib
 
-OTHER_SHAPE: dict[Shape, Shape] = {
-    "circle": "square",
-    "square": "triangle",
-    "triangle": "circle",
-    "bar": "circle",
-}
-MARGIN = 1.5  # world units from the edges, within which a vanishing is excused
+ROUND: tuple[Shape, ...] = ("circle", "square", "triangle")  # of like extents: no bar
+MARGIN = 0.2  # world units beyond a step, from where a vanishing might be excused
 
 
 def _stranger(state: SceneState, rng: np.random.Generator) -> str:
@@ -61,15 +56,16 @@ def doubled(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot
 
 
 def _away_from_edges(state: SceneState, shot: Shot) -> np.ndarray:
-    """[f o] where an object is wholly seen, far from the edges and from the others: its end has no excuse."""
+    """[f o] where an object is wholly seen, over a step from the edges and the others: no end is excused."""
     clear = truth_lib.clear(state)
+    step = np.linalg.norm(np.gradient(state.position, axis=0), axis=-1) if len(clear) > 1 else 0.0 * clear
     for i, body in enumerate(state.bodies):
-        reach = scene_lib.reach(body)
-        clear[:, i] &= (np.abs(state.position[:, i]) + reach + MARGIN < shot.half).all(axis=-1)
+        reach, room = scene_lib.reach(body), step[:, i] + MARGIN
+        clear[:, i] &= (np.abs(state.position[:, i]) + (reach + room)[:, None] < shot.half).all(axis=-1)
         for k, other in enumerate(state.bodies):
             if k != i:
                 apart = np.linalg.norm(state.position[:, k] - state.position[:, i], axis=-1)
-                clear[:, i] &= apart > reach + scene_lib.reach(other) + 0.8
+                clear[:, i] &= apart > reach + scene_lib.reach(other) + step[:, k] + room
     return clear
 
 
@@ -156,6 +152,15 @@ def swapped(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot
     return relooked(edited, pair[1], dataclasses.replace(b, color=a.color), late)
 
 
+def _other_shape(state: SceneState, i: int) -> Shape:
+    """A shape that none of the scene has, else the next one."""
+    used: set[Shape] = {b.shape for b in state.bodies}
+    options: list[Shape] = [s for s in ROUND if s not in used] or [
+        s for s in ROUND if s != state.bodies[i].shape
+    ]
+    return options[0]
+
+
 def reshaped(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
     """One object has another shape, of the same area, for the last share `dose` of the frames that show it.
 
@@ -164,7 +169,7 @@ def reshaped(state: SceneState, dose: float, rng: np.random.Generator, shot: Sho
     """
     best: tuple[np.ndarray, int, Body] | None = None
     for i in rng.permutation(len(state.bodies)).tolist():
-        look = dataclasses.replace(state.bodies[i], shape=OTHER_SHAPE[state.bodies[i].shape])
+        look = dataclasses.replace(state.bodies[i], shape=_other_shape(state, i))
         path = state.position[:, i]
         fit = truth_lib.clear(state)[:, i] & (np.abs(path) + scene_lib.reach(look) + 0.3 < shot.half).all(
             axis=-1
