@@ -20,14 +20,14 @@ QUICK = ("velocity", "steadiness", "count", "births and deaths", "color", "size"
 SHOWN = ("slower", "jitter", "visitor", "blinking", "recolor", "smaller", "shrinking")
 
 
-def quick(metrics, *, names=SHOWN, families=("beside",), clips=10):
+def quick(metrics, *, names=SHOWN, families=("beside",), clips=9, frames=13):
     return certificate.certify(
         metrics,
         [c for c in CORRUPTIONS if c.name in names],
         clips=clips,
         seed=3,
-        frames=9,
-        side=48,
+        frames=frames,
+        side=64,
         families=families,
         nuisances=False,
     )
@@ -40,7 +40,7 @@ def found():
 
 def test_metrics_see_their_own_failure_and_nothing_else(found):
     for name, result in found.items():
-        assert result["gates"]["ceiling"]["raw"]["mean"] >= 0.98, name
+        assert result["gates"]["ceiling"]["raw"]["mean"] >= 0.98, name  # so few clips say little of mp4
         for gate in ("monotone", "separation", "specificity", "nulls"):
             assert result["gates"][gate]["pass"], (name, gate, result["gates"][gate])
 
@@ -65,7 +65,7 @@ def test_a_metric_gone_blind_loses_its_certificate(broken):
 def test_contacts_are_certified_from_collisions():
     names = ("ghost", "deflection", "dull hit")
     lines = [METRICS[name] for name in ("response", "momentum", "energy")]
-    found = quick(lines, names=names, families=("collision",), clips=20)
+    found = quick(lines, names=names, families=("collision",), clips=14, frames=17)
     for name, result in found.items():
         assert result["gates"]["ceiling"]["raw"]["mean"] >= 0.98, name
         for gate in ("monotone", "separation", "specificity"):
