@@ -87,12 +87,15 @@ def vanished(state: SceneState, dose: float, rng: np.random.Generator, shot: Sho
 def blinked(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
     """`dose` gaps of one frame each, in objects clear of everything."""
     clear = _away_from_edges(state, shot)
-    edited, left = state, round(dose)
-    for f in rng.permutation(np.arange(1, len(state.position) - 1)):
-        fit = np.flatnonzero(clear[f - 1 : f + 2].all(axis=0) & edited.alive[f - 1 : f + 2].all(axis=0))
-        if left and len(fit):
-            edited, left = hidden(edited, int(rng.choice(fit)), np.array([f])), left - 1
-    return None if left else edited
+    for _ in range(20):
+        edited, left = state, round(dose)
+        for f in rng.permutation(np.arange(1, len(state.position) - 1)):
+            fit = np.flatnonzero(clear[f - 1 : f + 2].all(axis=0) & edited.alive[f - 1 : f + 2].all(axis=0))
+            if left and len(fit):
+                edited, left = hidden(edited, int(rng.choice(fit)), np.array([f])), left - 1
+        if not left:
+            return edited
+    return None
 
 
 def _two_colors(state: SceneState, rng: np.random.Generator, *, shapes: bool) -> tuple[int, int] | None:

@@ -20,7 +20,7 @@ QUICK = ("velocity", "steadiness", "count", "births and deaths", "color", "size"
 SHOWN = ("slower", "jitter", "visitor", "blinking", "recolor", "smaller", "shrinking")
 
 
-def quick(metrics, *, names=SHOWN, families=("beside",), clips=9, frames=13):
+def quick(metrics, *, names=SHOWN, families=("uniform", "beside"), clips=8, frames=13):
     return certificate.certify(
         metrics,
         [c for c in CORRUPTIONS if c.name in names],
