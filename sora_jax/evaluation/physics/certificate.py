@@ -219,7 +219,7 @@ def run(
     out: Path,
     clips: int,
     *,
-    seed: int = 2026,
+    seed: int = 2027,
     frames: int = 17,
     side: int = 128,
     autoencoder: FrozenAutoencoder | None = None,

@@ -34,27 +34,6 @@ def _mask(frames: np.ndarray, count: int) -> np.ndarray:
     return alive
 
 
-def visited(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
-    """A small object of a colour that none has rests in free space for the share `dose` of the frames."""
-    body = scene_lib.body(str(rng.choice(("circle", "square"))), _stranger(state, rng), "small")  # pyright: ignore
-    path = room(state, body, rng=rng, shot=shot)
-    if path is None:
-        return None
-    frames = len(state.position)
-    return added(state, body, path, alive=_mask(_stretch(dose, frames, rng), frames))
-
-
-def doubled(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
-    """A twin of one object rests in free space for the share `dose` of the frames."""
-    frames = len(state.position)
-    for i in rng.permutation(len(state.bodies)):
-        path = room(state, state.bodies[i], rng=rng, shot=shot)
-        if path is not None:
-            mask = _mask(_stretch(dose, frames, rng), frames)
-            return added(state, state.bodies[i], path, angle=float(state.angle[0, i]), alive=mask)
-    return None
-
-
 def _away_from_edges(state: SceneState, shot: Shot) -> np.ndarray:
     """[f o] where an object is wholly seen, over a step from the edges and the others: no end is excused."""
     clear = truth_lib.clear(state)
@@ -67,6 +46,27 @@ def _away_from_edges(state: SceneState, shot: Shot) -> np.ndarray:
                 apart = np.linalg.norm(state.position[:, k] - state.position[:, i], axis=-1)
                 clear[:, i] &= apart > reach + scene_lib.reach(other) + step[:, k] + room
     return clear
+
+
+def visited(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
+    """A small object of a colour that none has rests in free space for the share `dose` of the frames."""
+    body = scene_lib.body(str(rng.choice(("circle", "square"))), _stranger(state, rng), "small")  # pyright: ignore
+    path = room(state, body, rng=rng, shot=shot)
+    if path is None:
+        return None
+    frames = len(state.position)
+    return added(state, body, path, alive=_mask(_stretch(dose, frames, rng), frames))
+
+
+def doubled(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
+    """A twin of one object rests in free space for the share `dose` of the frames that show it clear."""
+    frames, clear = len(state.position), _away_from_edges(state, shot)
+    for i in rng.permutation(len(state.bodies)):
+        path, shown = room(state, state.bodies[i], rng=rng, shot=shot), np.flatnonzero(clear[:, i])
+        if path is not None and len(shown) >= 6:
+            mask = _mask(shown[_stretch(dose, len(shown), rng)], frames)
+            return added(state, state.bodies[i], path, angle=float(state.angle[0, i]), alive=mask)
+    return None
 
 
 def vanished(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:

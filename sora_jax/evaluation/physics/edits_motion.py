@@ -144,10 +144,11 @@ def dulled(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot)
 
 
 def sunk(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
-    """About their first hit two bodies come within one another by the share `dose` of their radii.
+    """About their first hit two bodies come nearer than touching, by the share `dose` of their distance.
 
     Both are shifted along the line of centres, half each, rising and falling over `SINK` around the frame of
-    the hit, in which the distance of the centres is (1 - dose) (r_a + r_b).
+    the hit, in which the centres are (1 - dose) of the distance at which they touched, or of r_a + r_b if
+    that is less.
     """
     del rng, shot
     hit = _first_hit(state)
@@ -157,12 +158,21 @@ def sunk(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -
     position = state.position.astype(float)
     line = position[:, b] - position[:, a]
     apart = np.linalg.norm(line, axis=-1)
-    radii = state.bodies[a].radius + state.bodies[b].radius
-    shift = np.interp(np.arange(len(position)) - f, *SINK) * (apart[f] - (1 - dose) * radii)
+    near = min(_touching(apart, f), state.bodies[a].radius + state.bodies[b].radius)
+    shift = np.interp(np.arange(len(position)) - f, *SINK) * (apart[f] - (1 - dose) * near)
     step = line / apart[:, None] * np.minimum(shift, 0.95 * apart)[:, None] / 2
     position[:, a] += step
     position[:, b] -= step
     return moved(state, position)
+
+
+def _touching(apart: np.ndarray, f: int) -> float:
+    """Distance of two centres when they touched, between frames f - 1 and f: where its two lines meet."""
+    into, out = apart[f - 1] - apart[f - 2], apart[f + 1] - apart[f]
+    if out - into < 1e-6:
+        return float(min(apart[f - 1], apart[f]))
+    share = np.clip((apart[f - 1] - apart[f] + out) / (out - into), 0, 1)
+    return float(apart[f - 1] + share * into)
 
 
 def _first_hit(state: SceneState) -> tuple[int, int, int] | None:
