@@ -219,7 +219,7 @@ def run(
     out: Path,
     clips: int,
     *,
-    seed: int = 2027,
+    seed: int = 2028,
     frames: int = 17,
     side: int = 128,
     autoencoder: FrozenAutoencoder | None = None,

@@ -158,8 +158,9 @@ def swapped(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot
 def _other_shape(state: SceneState, i: int) -> Shape:
     """A shape that none of the scene has, else the next one."""
     used: set[Shape] = {b.shape for b in state.bodies}
-    strange = [s for s in ROUND if s not in used]
-    return (strange or [s for s in ROUND if s != state.bodies[i].shape])[0]
+    strange: list[Shape] = [s for s in ROUND if s not in used]
+    other: list[Shape] = [s for s in ROUND if s != state.bodies[i].shape]
+    return (strange or other)[0]
 
 
 def reshaped(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
