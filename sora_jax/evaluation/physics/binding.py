@@ -129,14 +129,23 @@ def _whole(tracks: Tracks, truth: SceneState) -> np.ndarray:
 def shape(tracks: Tracks, truth: SceneState) -> float:
     """The same of shapes, over objects of the cast's colours, clear of the border and of each other.
 
-    Blind to who has which shape, to what is missing, and to strangers.
+    Of each colour at most as many as the cast has enter, right shapes first: a twin is no wrong shape. Blind
+    to who has which shape, to what is missing, and to strangers.
     """
-    due = Counter(SHAPES.index(s) for _, s in truth_lib.cast(truth))
-    if not due:
+    cast = truth_lib.cast(truth)
+    if not cast:
         return math.nan
+    due, scores = Counter(SHAPES.index(s) for _, s in cast), []
+    number = Counter(COLORS.index(c) for c, _ in cast)
     shown = _whole(tracks, truth)
-    frames = [Counter(tracks.form[f, shown[f]].tolist()) for f in range(tracks.frames)]
-    return _mean([(seen & due).total() / min(seen.total(), due.total()) for seen in frames if seen])
+    for f in range(tracks.frames):
+        seen: Counter[int] = Counter()
+        for c in number:
+            forms = tracks.form[f, shown[f] & (tracks.hue[f] == c)].tolist()
+            seen.update(sorted(forms, key=lambda form: form not in due)[: number[c]])
+        if seen:
+            scores.append((seen & due).total() / seen.total())
+    return _mean(scores)
 
 
 def pairing(tracks: Tracks, truth: SceneState) -> float:

@@ -30,7 +30,9 @@ def _matrix(figure: Figure, certificates: Mapping[str, Mapping[str, Any]]) -> No
                 axes.text(j, i, "·", ha="center", va="center", color="#999999", fontsize=8)
             else:
                 weight = "bold" if cell["kind"] == "own" or failing else "normal"
-                ink = FAIL if failing else "#8a8a8a" if cell["kind"] == "related" else INK
+                dark = abs(cell["auroc"] - 0.5) > 0.25
+                muted = "#dfe6ee" if dark else "#8a8a8a"
+                ink = FAIL if failing else muted if cell["kind"] == "related" else "white" if dark else INK
                 text = f"{cell['auroc']:.2f}"
                 axes.text(j, i, text, ha="center", va="center", fontsize=7, color=ink, weight=weight)
             if cell["kind"] == "own" or failing:
@@ -81,7 +83,7 @@ def save(certificates: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     title = f"Which metric sees which corruption (AUROC); {good} of {len(certificates)} certified"
     figure.text(0.14, 0.965, title, fontsize=13, weight="bold", color=INK)
     note = (
-        "Boxed: a metric's own failure, at least 0.95.  Grey: related by declaration, no claim.  Black: "
+        "Boxed: a metric's own failure, at least 0.95.  Pale: related by declaration, no claim.  Black: "
         "unrelated, 0.5 ± 0.1.  Red: outside its bar.  Dot: fewer than 8 clips."
     )
     figure.text(0.14, 0.025, note, fontsize=8.5, color=INK)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from sora_jax.evaluation.physics import truth as truth_lib
-from sora_jax.evaluation.physics.dynamics import LEAST, seen_places, shares
+from sora_jax.evaluation.physics.dynamics import LEAST, seen_places, shares, true_places, usable
 from sora_jax.evaluation.physics.tracks import Tracks
 from sora_jax.types import SceneState
 
@@ -51,7 +51,7 @@ def restitution(tracks: Tracks, truth: SceneState) -> float:
     bounces, and to whether the bounce happens at the wall.
     """
     g = truth_lib.gravity(truth, fps=tracks.fps)
-    place, present = seen_places(tracks, truth)
+    both = (true_places(truth), seen_places(tracks, truth))
     half, errors = np.array(tracks.half_extent), []
     whole = truth_lib.clear(truth)
     for i, body in enumerate(truth.bodies):
@@ -62,12 +62,12 @@ def restitution(tracks: Tracks, truth: SceneState) -> float:
         f = int(hits[0])
         axis = int((np.abs(truth.position[f - 1 : f + 1, i]).max(axis=0) + body.radius - half).argmax())
         pair = []
-        for positions, shown in ((truth.position[:, i], whole[:, i]), (place[:, i], present[:, i])):
-            sides = [w[shown[w]] for w in window]
+        for found in both:
+            sides = [usable(found, i, w) for w in window]
             if min(map(len, sides)) < 2:
                 pair.append(None)
                 continue
-            a, b = (_velocity_at(positions, s, f - 0.5, fps=tracks.fps, g=g)[axis] for s in sides)
+            a, b = (_velocity_at(found.place[:, i], s, f - 0.5, fps=tracks.fps, g=g)[axis] for s in sides)
             pair.append((a, b))
         (true_in, true_out), seen = pair
         if abs(true_in) < APPROACH:
@@ -83,7 +83,7 @@ def response(tracks: Tracks, truth: SceneState) -> float:
     (u_after - u_before) / true (u_after - u_before), bounded to [0, 1]. Blind to too strong a response, to
     the part across n, and to contacts that should not happen.
     """
-    place, present = seen_places(tracks, truth)
+    both = (true_places(truth), seen_places(tracks, truth))
     whole = truth_lib.clear(truth)
     g = truth_lib.gravity(truth, fps=tracks.fps)
     answers = []
@@ -97,15 +97,16 @@ def response(tracks: Tracks, truth: SceneState) -> float:
         )
         line = line / np.linalg.norm(line)
         speeds = []
-        for positions, shown in ((truth.position, whole), (place, present)):
+        for found in both:
             frames = [
-                [w[shown[w, i]] for w in window] for i, window in zip((a, b), (first, second), strict=True)
+                [usable(found, int(i), w) for w in window]
+                for i, window in zip((a, b), (first, second), strict=True)
             ]
             if min(len(w) for pair in frames for w in pair) < 2:
                 speeds.append(None)
                 continue
             v = [
-                [_velocity_at(positions[:, i], w, f - 0.5, fps=tracks.fps, g=g) for w in pair]
+                [_velocity_at(found.place[:, i], w, f - 0.5, fps=tracks.fps, g=g) for w in pair]
                 for i, pair in zip((a, b), frames, strict=True)
             ]
             speeds.append([float((v[1][k] - v[0][k]) @ line) for k in (0, 1)])

@@ -150,7 +150,7 @@ CORRUPTIONS: tuple[Corruption, ...] = (
         "penetration",
         motion.sunk,
         doses=(0.3, 0.4, 0.5, 0.6, 0.75),
-        unit="share of radius",
+        unit="share of the distance",
         changes=f"overlap impulse energy speed heading {PATHS} {LEAVING}",
         families=("collision",),
     ),

@@ -12,6 +12,7 @@ from collections import Counter
 import numpy as np
 
 from sora_jax.evaluation.physics import truth as truth_lib
+from sora_jax.evaluation.physics.shapes import SHAPES
 from sora_jax.evaluation.physics.state_metrics import births_deaths
 from sora_jax.evaluation.physics.tracks import Tracks
 from sora_jax.types import SceneState
@@ -69,18 +70,20 @@ def births_and_deaths(tracks: Tracks, truth: SceneState) -> float:
 def clones(tracks: Tracks, truth: SceneState) -> float:
     """1 - mean over frames of the objects beyond the cast that look like another present, at most 1.
 
-    Of each look (colour, shape): max(0, seen - max(in the cast, 1)). So a single object of a strange look is
-    no clone, and twins of the cast are none; nor are pieces under `PIECE` of the largest of that look, as one
-    object across another leaves them; nor what was cut out of a group, whose shapes are not sure. Blind to
-    additions that look like nobody, and to small twins.
+    Of each look (colour, shape) of a frame: max(0, seen - max(in the cast, 1)). So a single object of a
+    strange look is no clone, and twins of the cast are none. Only what shows its shape enters: clear of the
+    border and of each other, and no piece under `PIECE` of the largest of that look, as one object across
+    another leaves it. Blind to additions that look like nobody, and to small twins.
     """
-    cast = Counter(truth_lib.cast(truth))
+    cast = Counter((COLORS.index(c), SHAPES.index(s)) for c, s in truth_lib.cast(truth))
+    shown = tracks.present & ~tracks.edge & ~tracks.touching
     extra = np.zeros(tracks.frames)
-    for look in set(zip(tracks.color, tracks.shape, strict=True)):
-        mine = [k for k, other in enumerate(zip(tracks.color, tracks.shape, strict=True)) if other == look]
-        mine = [k for k in mine if tracks.radius[k] >= PIECE * tracks.radius[mine].max()]
-        apart = tracks.present[:, mine] & ~tracks.touching[:, mine]
-        extra += np.maximum(apart.sum(axis=1) - max(cast[look], 1), 0)
+    for f in range(tracks.frames):
+        mine = np.flatnonzero(shown[f])
+        looks = list(zip(tracks.hue[f, mine].tolist(), tracks.form[f, mine].tolist(), strict=True))
+        for look in set(looks):
+            area = tracks.area[f, [o for o, other in zip(mine, looks, strict=True) if other == look]]
+            extra[f] += max(int((area >= PIECE**2 * area.max()).sum()) - max(cast[look], 1), 0)
     return 1 - float(np.minimum(extra, 1).mean())
 
 

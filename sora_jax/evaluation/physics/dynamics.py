@@ -8,6 +8,7 @@ not is the worst error. World units: the frame's short side is 10.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -25,18 +26,39 @@ LEAST_FALL = (6, 0.5)  # frames and seconds of free flight from which gravity ca
 LEAST = 3  # frames between contacts that show a velocity
 
 
-def seen_places(
-    tracks: Tracks, truth: SceneState
-) -> tuple[Float[np.ndarray, "f o 2"], Bool[np.ndarray, "f o"]]:
-    """Positions from the tracks, in the truth's order and frames, and where there is one."""
+class Seen(NamedTuple):
+    """Tracks in the truth's order and frames: place, where there is one, where it is cut of a group."""
+
+    place: Float[np.ndarray, "f o 2"]
+    present: Bool[np.ndarray, "f o"]
+    touching: Bool[np.ndarray, "f o"]
+
+
+def seen_places(tracks: Tracks, truth: SceneState) -> Seen:
+    """The track of each of the truth's objects (`state_metrics.match_state`)."""
     frames, objects = truth.alive.shape
     position, present = np.zeros((frames, objects, 2)), np.zeros((frames, objects), bool)
+    touching = present.copy()
     both = min(frames, tracks.frames)
     for i, o in enumerate(match_state(tracks, truth)):
         if o >= 0:
             present[:both, i] = tracks.present[:both, o]
             position[:both, i] = np.nan_to_num(tracks.position[:both, o])
-    return position, present
+            touching[:both, i] = tracks.touching[:both, o]
+    return Seen(position, present, touching)
+
+
+def true_places(truth: SceneState) -> Seen:
+    """The truth itself, where it is wholly seen."""
+    clear = truth_lib.clear(truth)
+    return Seen(truth.position.astype(np.float64), clear, np.zeros_like(clear))
+
+
+def usable(seen: Seen, i: int, frames: np.ndarray) -> np.ndarray:
+    """The frames that show object `i`, those cut of a touching group (less exact) only if not two remain."""
+    shown = frames[seen.present[frames, i]]
+    free = shown[~seen.touching[shown, i]]
+    return free if len(free) > 1 else shown
 
 
 def shares(errors: np.ndarray | list[float]) -> float:
@@ -53,7 +75,7 @@ def velocity(tracks: Tracks, truth: SceneState) -> float:
     al. 2024 (arXiv 2411.02385), Sec. 3; Differs: missing frames count, and each error is bounded.
     Blind to where the object is, to its look, and to objects that should not be there.
     """
-    place, present = seen_places(tracks, truth)
+    place, present, _ = seen_places(tracks, truth)
     clear = truth_lib.clear(truth)
     used = clear[1:] & clear[:-1] & ~truth_lib.struck(truth)[1:]
     found = present[1:] & present[:-1]
@@ -66,7 +88,7 @@ def position(tracks: Tracks, truth: SceneState) -> float:
 
     A frame that lacks the object is the worst error. Blind to looks and to objects that should not be there.
     """
-    place, present = seen_places(tracks, truth)
+    place, present, _ = seen_places(tracks, truth)
     wrong = np.linalg.norm(place - truth.position, axis=-1) / WORST_PLACE
     return shares(np.where(present, wrong, 1.0)[truth_lib.clear(truth)])
 
@@ -78,7 +100,7 @@ def steadiness(tracks: Tracks, truth: SceneState) -> float:
     is wrong at a constant velocity, and to absence: only triples of frames that show the object enter; an
     object without one where the truth has one is the worst error.
     """
-    place, present = seen_places(tracks, truth)
+    place, present, _ = seen_places(tracks, truth)
     clear, touched = truth_lib.clear(truth), truth_lib.struck(truth)
     used = clear[2:] & clear[1:-1] & clear[:-2] & ~touched[1:-1] & ~touched[2:]
     found = used & present[2:] & present[1:-1] & present[:-2]
@@ -95,7 +117,7 @@ def gravity(tracks: Tracks, truth: SceneState) -> float:
     that leaves its vertical part alone.
     """
     g = truth_lib.gravity(truth, fps=tracks.fps)
-    place, present = seen_places(tracks, truth)
+    place, present, _ = seen_places(tracks, truth)
     clear, errors = truth_lib.clear(truth), []
     for i in range(len(truth.bodies)):
         due = np.flatnonzero(clear[:, i])
@@ -125,19 +147,17 @@ def _systems(truth: SceneState) -> list[list[np.ndarray]]:
     return found
 
 
-def _totals(
-    place: np.ndarray, shown: np.ndarray, truth: SceneState, *, fps: float
-) -> list[tuple[float, np.ndarray] | None]:
+def _totals(seen: Seen, truth: SceneState, *, fps: float) -> list[tuple[float, np.ndarray] | None]:
     """Energy and momentum of all objects in each of `_systems`; None where an object cannot be measured."""
     g = truth_lib.gravity(truth, fps=fps)
     totals: list[tuple[float, np.ndarray] | None] = []
     for mine in _systems(truth):
         energy, momentum = 0.0, np.zeros(2)
         for i, frames in enumerate(mine):
-            used = frames[shown[frames, i]]
+            used = usable(seen, i, frames)
             if len(used) < 2:
                 break
-            at, v = truth_lib.fit_motion(place[used, i], (used - used[0]) / fps, gravity=g)
+            at, v = truth_lib.fit_motion(seen.place[used, i], (used - used[0]) / fps, gravity=g)
             mass = truth.bodies[i].mass
             energy += mass * float(v @ v / 2 - g @ at)
             momentum = momentum + mass * v
@@ -149,9 +169,8 @@ def _totals(
 
 
 def _drift(tracks: Tracks, truth: SceneState, *, part: int, scale: float) -> float:
-    place, present = seen_places(tracks, truth)
-    true = _totals(truth.position.astype(float), truth_lib.clear(truth), truth, fps=tracks.fps)
-    seen = _totals(place, present, truth, fps=tracks.fps)
+    true = _totals(true_places(truth), truth, fps=tracks.fps)
+    seen = _totals(seen_places(tracks, truth), truth, fps=tracks.fps)
     if len(true) < 2 or scale <= 0:
         return math.nan
     errors = []

@@ -11,13 +11,15 @@ from sora_jax.evaluation.physics.edits import Shot, added, hidden, inside, moved
 from sora_jax.types import Body, SceneState, Shape
 from sora_jax.worlds import scene as scene_lib
 
+ROUND: tuple[Shape, ...] = ("circle", "square", "triangle")  # of like extents: no bar
+MARGIN = 0.2  # world units beyond a step, from where a vanishing might be excused
+
 OTHER_SHAPE: dict[Shape, Shape] = {
     "circle": "square",
     "square": "triangle",
     "triangle": "circle",
     "bar": "circle",
 }
-MARGIN = 1.5  # world units from the edges, within which a vanishing is excused
 
 
 def stranger(state: SceneState, rng: np.random.Generator) -> str:
@@ -39,6 +41,20 @@ def _mask(frames: np.ndarray, count: int) -> np.ndarray:
     return alive
 
 
+def _away_from_edges(state: SceneState, shot: Shot) -> np.ndarray:
+    """[f o] where an object is wholly seen, over a step from the edges and the others: no end is excused."""
+    clear = truth_lib.clear(state)
+    step = np.linalg.norm(np.gradient(state.position, axis=0), axis=-1) if len(clear) > 1 else 0.0 * clear
+    for i, body in enumerate(state.bodies):
+        reach, room = scene_lib.reach(body), step[:, i] + MARGIN
+        clear[:, i] &= (np.abs(state.position[:, i]) + (reach + room)[:, None] < shot.half).all(axis=-1)
+        for k, other in enumerate(state.bodies):
+            if k != i:
+                apart = np.linalg.norm(state.position[:, k] - state.position[:, i], axis=-1)
+                clear[:, i] &= apart > reach + scene_lib.reach(other) + step[:, k] + room
+    return clear
+
+
 def visited(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
     """A small object of a colour that none has rests in free space for the share `dose` of the frames."""
     body = scene_lib.body(str(rng.choice(("circle", "square"))), stranger(state, rng), "small")  # pyright: ignore
@@ -50,27 +66,14 @@ def visited(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot
 
 
 def doubled(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
-    """A twin of one object rests in free space for the share `dose` of the frames."""
-    frames = len(state.position)
+    """A twin of one object rests in free space for the share `dose` of the frames that show it clear."""
+    frames, clear = len(state.position), _away_from_edges(state, shot)
     for i in rng.permutation(len(state.bodies)):
-        path = room(state, state.bodies[i], rng=rng, shot=shot)
-        if path is not None:
-            mask = _mask(_stretch(dose, frames, rng), frames)
+        path, shown = room(state, state.bodies[i], rng=rng, shot=shot), np.flatnonzero(clear[:, i])
+        if path is not None and len(shown) >= 6:
+            mask = _mask(shown[_stretch(dose, len(shown), rng)], frames)
             return added(state, state.bodies[i], path, angle=float(state.angle[0, i]), alive=mask)
     return None
-
-
-def _away_from_edges(state: SceneState, shot: Shot) -> np.ndarray:
-    """[f o] where an object is wholly seen, far from the edges and from the others: its end has no excuse."""
-    clear = truth_lib.clear(state)
-    for i, body in enumerate(state.bodies):
-        reach = scene_lib.reach(body)
-        clear[:, i] &= (np.abs(state.position[:, i]) + reach + MARGIN < shot.half).all(axis=-1)
-        for k, other in enumerate(state.bodies):
-            if k != i:
-                apart = np.linalg.norm(state.position[:, k] - state.position[:, i], axis=-1)
-                clear[:, i] &= apart > reach + scene_lib.reach(other) + 0.8
-    return clear
 
 
 def vanished(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
@@ -91,12 +94,15 @@ def vanished(state: SceneState, dose: float, rng: np.random.Generator, shot: Sho
 def blinked(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
     """`dose` gaps of one frame each, in objects clear of everything."""
     clear = _away_from_edges(state, shot)
-    edited, left = state, round(dose)
-    for f in rng.permutation(np.arange(1, len(state.position) - 1)):
-        fit = np.flatnonzero(clear[f - 1 : f + 2].all(axis=0) & edited.alive[f - 1 : f + 2].all(axis=0))
-        if left and len(fit):
-            edited, left = hidden(edited, int(rng.choice(fit)), np.array([f])), left - 1
-    return None if left else edited
+    for _ in range(20):
+        edited, left = state, round(dose)
+        for f in rng.permutation(np.arange(1, len(state.position) - 1)):
+            fit = np.flatnonzero(clear[f - 1 : f + 2].all(axis=0) & edited.alive[f - 1 : f + 2].all(axis=0))
+            if left and len(fit):
+                edited, left = hidden(edited, int(rng.choice(fit)), np.array([f])), left - 1
+        if not left:
+            return edited
+    return None
 
 
 def _two_colors(state: SceneState, rng: np.random.Generator, *, shapes: bool) -> tuple[int, int] | None:
@@ -156,6 +162,14 @@ def swapped(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot
     return relooked(edited, pair[1], dataclasses.replace(b, color=a.color), late)
 
 
+def _other_shape(state: SceneState, i: int) -> Shape:
+    """A shape that none of the scene has, else the next one."""
+    used: set[Shape] = {b.shape for b in state.bodies}
+    strange: list[Shape] = [s for s in ROUND if s not in used]
+    other: list[Shape] = [s for s in ROUND if s != state.bodies[i].shape]
+    return (strange or other)[0]
+
+
 def reshaped(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
     """One object has another shape, of the same area, for the last share `dose` of the frames that show it.
 
@@ -164,7 +178,7 @@ def reshaped(state: SceneState, dose: float, rng: np.random.Generator, shot: Sho
     """
     best: tuple[np.ndarray, int, Body] | None = None
     for i in rng.permutation(len(state.bodies)).tolist():
-        look = dataclasses.replace(state.bodies[i], shape=OTHER_SHAPE[state.bodies[i].shape])
+        look = dataclasses.replace(state.bodies[i], shape=_other_shape(state, i))
         path = state.position[:, i]
         fit = truth_lib.clear(state)[:, i] & (np.abs(path) + scene_lib.reach(look) + 0.3 < shot.half).all(
             axis=-1

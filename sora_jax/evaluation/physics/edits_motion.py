@@ -14,7 +14,7 @@ from sora_jax.worlds.scene import Family, Scene
 from sora_jax.worlds.simulate import simulate
 
 GIVEN = 3  # frames that stay as they were where a violation begins later
-SHOWN = 0.2  # share of the sum of two radii that bodies are within one another, to be seen to be
+SINK = ((-3, -1, 0, 2), (0.0, 0.7, 1.0, 0.0))  # frames from a hit; the share of its depth
 MOVES = 0.3  # world units over the clip: less is rest
 
 
@@ -111,14 +111,11 @@ def flipped(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot
     return moved(state, position, angle)
 
 
-def _again(state: SceneState, shot: Shot, *, radius: float = 1.0, bounce: float = 0.0) -> SceneState | None:
-    """The scene simulated anew with restitutions lower by `bounce` and radii times `radius` for contacts."""
+def _again(state: SceneState, shot: Shot, *, bounce: float) -> SceneState | None:
+    """The scene simulated anew with every restitution lower by `bounce`."""
     if not truth_lib.struck(state).any():
         return None
-    bodies = tuple(
-        dataclasses.replace(b, radius=b.radius * radius, restitution=max(b.restitution - bounce, 0.0))
-        for b in state.bodies
-    )
+    bodies = tuple(dataclasses.replace(b, restitution=max(b.restitution - bounce, 0.0)) for b in state.bodies)
     family: Family = "bounce" if state.family == "bounce" else "collision"
     spin = (state.angle[1] - state.angle[0]).astype(float) * shot.fps
     scene = Scene(
@@ -147,21 +144,35 @@ def dulled(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot)
 
 
 def sunk(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
-    """Contacts happen only once the bodies are the share `dose` of their radii within one another.
+    """About their first hit two bodies come nearer than touching, by the share `dose` of their distance.
 
-    None where that falls between two frames: no frame shows two bodies within one another by `SHOWN`.
+    Both are shifted along the line of centres, half each, rising and falling over `SINK` around the frame of
+    the hit, in which the centres are (1 - dose) of the distance at which they touched, or of r_a + r_b if
+    that is less.
     """
-    del rng
-    edited = _again(state, shot, radius=1 - dose) if state.contact.any() else None
-    if edited is None:
+    del rng, shot
+    hit = _first_hit(state)
+    if hit is None:
         return None
-    deepest = 0.0
-    seen = truth_lib.clear(state)
-    for a, b in zip(*np.nonzero(np.triu(state.contact.any(axis=0))), strict=True):
-        apart = np.linalg.norm(edited.position[:, a] - edited.position[:, b], axis=-1)
-        depth = 1 - apart / (state.bodies[a].radius + state.bodies[b].radius)
-        deepest = max(deepest, float(np.max(depth[seen[:, a] & seen[:, b]], initial=0.0)))
-    return edited if deepest >= SHOWN else None
+    f, a, b = hit
+    position = state.position.astype(float)
+    line = position[:, b] - position[:, a]
+    apart = np.linalg.norm(line, axis=-1)
+    near = min(_touching(apart, f), state.bodies[a].radius + state.bodies[b].radius)
+    shift = np.interp(np.arange(len(position)) - f, *SINK) * (apart[f] - (1 - dose) * near)
+    step = line / apart[:, None] * np.minimum(shift, 0.95 * apart)[:, None] / 2
+    position[:, a] += step
+    position[:, b] -= step
+    return moved(state, position)
+
+
+def _touching(apart: np.ndarray, f: int) -> float:
+    """Distance of two centres when they touched, between frames f - 1 and f: where its two lines meet."""
+    into, out = apart[f - 1] - apart[f - 2], apart[f + 1] - apart[f]
+    if out - into < 1e-6:
+        return float(min(apart[f - 1], apart[f]))
+    share = np.clip((apart[f - 1] - apart[f] + out) / (out - into), 0, 1)
+    return float(apart[f - 1] + share * into)
 
 
 def _first_hit(state: SceneState) -> tuple[int, int, int] | None:

@@ -69,7 +69,7 @@ def period(tracks: Tracks, truth: SceneState) -> float:
     0 of a body that is seen in fewer than half of the frames, or stands still. Blind to amplitude, phase and
     the swing's form.
     """
-    place, present = seen_places(tracks, truth)
+    place, present, _ = seen_places(tracks, truth)
     used = np.flatnonzero(present[:, 0])
     along = _swing(place, truth)
     scale = float(np.ptp(_swing(truth.position.astype(float), truth)))
@@ -115,7 +115,7 @@ def energy(tracks: Tracks, truth: SceneState) -> float:
     A part in which the movers are not all seen for three frames in a row is the worst. Blind to where the
     motion goes as long as its energy is right.
     """
-    place, present = seen_places(tracks, truth)
+    place, present, _ = seen_places(tracks, truth)
     movers = np.ptp(truth.position, axis=0).max(axis=-1) > 0.1
     whole = np.asarray(present[:, movers].all(axis=1))
     whole[1:-1] &= whole[2:] & whole[:-2]
@@ -135,7 +135,7 @@ def horizon(tracks: Tracks, truth: SceneState) -> Float[np.ndarray, " f"]:
 
     Of the objects that the true frame shows wholly; `WORST_PLACE` for one not found, NaN where there is none.
     """
-    place, present = seen_places(tracks, truth)
+    place, present, _ = seen_places(tracks, truth)
     clear = truth_lib.clear(truth)
     apart = np.minimum(np.linalg.norm(place - truth.position, axis=-1), WORST_PLACE)
     total = (np.where(present, apart, WORST_PLACE) * clear).sum(axis=1)
@@ -177,7 +177,7 @@ def friction(tracks: Tracks, truth: SceneState) -> float:
     from where it ends, however early. No friction, or twice as much, is the worst, and so is an object that
     slides for fewer than `LEAST_SLIDE` frames. Blind to the first speed, and to what comes after the rest.
     """
-    place, present = seen_places(tracks, truth)
+    place, present, _ = seen_places(tracks, truth)
     true, clear, wrong = truth.position.astype(float), truth_lib.clear(truth), []
     for i in range(len(truth.bodies)):
         pace = np.linalg.norm(truth.velocity[:, i], axis=-1)

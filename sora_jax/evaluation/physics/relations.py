@@ -14,6 +14,7 @@ from sora_jax.evaluation.physics.metrics import mirrored
 from sora_jax.evaluation.physics.tracks import Tracks
 from sora_jax.types import SceneState
 from sora_jax.worlds.facts import RELATIONS, Facts, facts
+from sora_jax.worlds.scene import COLORS
 
 SIDEWAYS, UPRIGHT = ("left of", "right of"), ("above", "below")
 
@@ -21,35 +22,29 @@ SIDEWAYS, UPRIGHT = ("left of", "right of"), ("above", "below")
 def _signed(tracks: Tracks, stated: Facts, words: tuple[str, ...]) -> float:
     """Mean over the stated relations of the share of frames, of those that show both, with the right sign.
 
-    An object is known by its colour in every frame, and by its shape too where two share the colour: not by
-    its track, which a jump to the other side would break. An object with a twin (of its colour and shape) has
-    no side that a parse could tell, and does not enter; of an object that is missing nothing is right.
+    An object is known by the colour that each frame shows: not by its track, which a jump to the other side
+    would break or hand on. An object that shares its colour does not enter; of one that is missing nothing is
+    right.
     """
-    looks = [(o.color, o.shape) for o in stated.objects]
-    alone = [looks.count(look) == 1 for look in looks]
+    colors = [o.color for o in stated.objects]
+    alone = [colors.count(c) == 1 for c in colors]
     said = [r for r in stated.relations if r[1] in words and alone[r[0]] and alone[r[2]]]
     if not said:
         return math.nan
     right = []
     for i, word, j in said:
-        offset = _place(tracks, looks, i) - _place(tracks, looks, j)
+        offset = _place(tracks, colors[i]) - _place(tracks, colors[j])
         offset = offset[~np.isnan(offset).any(axis=-1)]
         along = offset @ np.array(RELATIONS[word], float)
         right.append(float((along > 0).mean()) if len(along) else 0.0)
     return float(np.mean(right))
 
 
-def _place(tracks: Tracks, looks: list[tuple], i: int) -> np.ndarray:
-    """[f 2] mean place of what looks like object `i`, NaN in frames that do not show it."""
-    color, shape = looks[i]
-    shared = [c for c, _ in looks].count(color) > 1
-    mine = [
-        k
-        for k, seen in enumerate(tracks.color)
-        if seen == color and not (shared and tracks.shape[k] != shape)
-    ]
-    number = tracks.present[:, mine].sum(axis=1)[:, None]
-    total = np.nan_to_num(tracks.position[:, mine]).sum(axis=1)
+def _place(tracks: Tracks, color: str | None) -> np.ndarray:
+    """[f 2] mean place of what has a colour, NaN in frames that do not show it."""
+    mine = tracks.present & (tracks.hue == COLORS.index(color or ""))
+    number = mine.sum(axis=1)[:, None]
+    total = np.where(mine[..., None], tracks.position, 0.0).sum(axis=1)
     return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 
 

@@ -16,17 +16,17 @@ from sora_jax.evaluation.physics.edits import Shot, draw, hidden
 from sora_jax.evaluation.physics.sweep import make_scenes
 
 METRICS = {m.name: m for m in suite.METRICS}
-QUICK = ("velocity", "steadiness", "count", "color", "size", "constancy")
-SHOWN = ("slower", "jitter", "visitor", "recolor", "smaller", "shrinking")
+QUICK = ("velocity", "steadiness", "count", "births and deaths", "color", "size", "constancy")
+SHOWN = ("slower", "jitter", "visitor", "blinking", "recolor", "smaller", "shrinking")
 
 
-def quick(metrics, *, names=SHOWN, families=("beside",), clips=12):
+def quick(metrics, *, names=SHOWN, families=("uniform", "beside"), clips=8, frames=13):
     return certificate.certify(
         metrics,
         [c for c in CORRUPTIONS if c.name in names],
         clips=clips,
         seed=3,
-        frames=17,
+        frames=frames,
         side=64,
         families=families,
         nuisances=False,
@@ -40,7 +40,7 @@ def found():
 
 def test_metrics_see_their_own_failure_and_nothing_else(found):
     for name, result in found.items():
-        assert result["gates"]["ceiling"]["raw"]["mean"] >= 0.98, name
+        assert result["gates"]["ceiling"]["raw"]["mean"] >= 0.98, name  # so few clips say little of mp4
         for gate in ("monotone", "separation", "specificity", "nulls"):
             assert result["gates"][gate]["pass"], (name, gate, result["gates"][gate])
 
@@ -55,7 +55,7 @@ def test_a_metric_gone_blind_loses_its_certificate(broken):
         return {"constant": 1.0, "inverted": 1 - value, "count in disguise": value}[broken]
 
     blind = dataclasses.replace(line, score=score)
-    result = quick([blind], names=("visitor", "recolor"))["color"]
+    result = quick([blind], names=("visitor", "recolor"), clips=5)["color"]
     assert not result["certified"]
     assert {"monotone", "separation", "specificity"} <= set(result["failing"])
     if broken == "count in disguise":
@@ -65,7 +65,7 @@ def test_a_metric_gone_blind_loses_its_certificate(broken):
 def test_contacts_are_certified_from_collisions():
     names = ("ghost", "deflection", "dull hit")
     lines = [METRICS[name] for name in ("response", "momentum", "energy")]
-    found = quick(lines, names=names, families=("collision",), clips=20)
+    found = quick(lines, names=names, families=("collision",), clips=14, frames=17)
     for name, result in found.items():
         assert result["gates"]["ceiling"]["raw"]["mean"] >= 0.98, name
         for gate in ("monotone", "separation", "specificity"):

@@ -53,7 +53,7 @@ def scored(shown: SceneState, truth: SceneState, *names: str):
 def pair() -> SceneState:
     """A red circle right of a blue square; 2 world units/s to the left, and at rest."""
     bodies = (body("circle", "red", "small"), body("square", "blue", "medium"))
-    return state(bodies, np.stack([line((3.9, 1), (-0.25, 0)), line((-3, -0.5), (0, 0))], axis=1))
+    return state(bodies, np.stack([line((3.6, 1), (-0.25, 0)), line((-3, -0.5), (0, 0))], axis=1))
 
 
 @pytest.fixture(scope="module")
