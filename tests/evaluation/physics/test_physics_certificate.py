@@ -148,3 +148,15 @@ def test_a_line_of_the_table_is_checked():
         corruption("x", "count", CORRUPTIONS[0].apply, doses=(1, 2, 3), unit="", changes="number")
     with pytest.raises(ValueError, match="nmber"):
         corruption("x", "count", CORRUPTIONS[0].apply, doses=(1, 2, 3, 4, 5), unit="", changes="nmber")
+
+
+def test_a_metric_that_no_clip_shows_is_not_certified_and_its_certificate_is_plain_json():
+    gravity = METRICS["gravity"]  # of falls: the family has none
+    result = quick([gravity], names=("visitor",), clips=2)["gravity"]
+    assert not result["certified"] and {"ceiling", "interval"} <= set(result["failing"])
+    json.dumps(result, allow_nan=False)
+
+
+def test_only_known_families_are_certified(tmp_path):
+    with pytest.raises(ValueError, match=r"\['unifrom'\] are not among uniform"):
+        certificate.run(tmp_path, 8, families=("unifrom",))
