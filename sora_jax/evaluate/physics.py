@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tqdm
 
-from sora_jax import build, command
+from sora_jax import build, command, patches
 from sora_jax.data import video_files
 from sora_jax.evaluate import prompts, sampling
 from sora_jax.evaluation import answers, benchmark
@@ -70,7 +70,10 @@ def _sample(options: argparse.Namespace, items: Sequence[Item], folder: Path) ->
     with command.checking_usage():
         frozen = build.load_autoencoder(options.checkpoint)
         generator, settings = sampling.load(options)
-    truths = [benchmark.truth(item) for item in items]
+        for item in items:
+            size = (item.frames, item.height, item.width)
+            patches.latent_grid(*size, ratio=generator.ratio, patch=generator.patch)
+        truths = [benchmark.truth(item) for item in items]
     latents = list(frozen.encode_clips(truths)) if options.given else []
     # Latents hold one frame and then groups of frames: of what may be given, the whole groups are used.
     known = 1 + (options.given - 1) // frozen.ratio[0]

@@ -24,6 +24,7 @@ from sora_jax.worlds.source import WorldSource
 SEED = 9_000_000  # of the benchmark's worlds; training and the held-out prompts use others
 GIVEN = (0, 1, 3)  # frames a model may be given: text alone, an image, the beginning of a motion
 MANIFEST = "manifest.jsonl"
+LEAST_SIDE = 32  # pixels: in less there is no room for a scene
 LENGTH = 100_000  # cases of each world: more than any benchmark asks for
 # Clips of each family. New families go to the end: a family's place is part of its seed.
 COUNTS: Mapping[str, int] = {
@@ -67,6 +68,18 @@ class Item:
     width: int
     fps: float
     video: str
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            kind = {"int": int, "float": int | float, "str": str}[str(field.type)]
+            value = getattr(self, field.name)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise ValueError(f"{field.name} {value!r} is no {field.type}")
+        if self.frames < 2 or min(self.height, self.width) < LEAST_SIDE or not self.fps > 0:
+            raise ValueError(
+                f"{self.frames} frames of {self.height} x {self.width} at {self.fps} frames/s: use at "
+                f"least 2 frames, sides of at least {LEAST_SIDE}, and frames/s above 0"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -59,6 +59,24 @@ def test_bad_lines_are_kept_with_their_fault(items, tmp_path):
     assert "line 2" in faults[0] and "stray" in faults[1] and "listed twice" in faults[2]
 
 
+@pytest.mark.parametrize(
+    "field, value, said",
+    [
+        ("index", "abc", "index 'abc' is no int"),
+        ("frames", True, "frames True is no int"),
+        ("video", None, "video None is no str"),
+        ("height", 8, "sides of at least 32"),
+        ("frames", -3, "at least 2 frames"),
+        ("fps", 0, "frames/s above 0"),
+    ],
+)
+def test_a_line_with_an_impossible_field_says_which(items, tmp_path, field, value, said):
+    path = tmp_path / "manifest.jsonl"
+    path.write_text(json.dumps(dataclasses.asdict(items[0]) | {field: value}) + "\n")
+    (entry,) = benchmark.read(path)
+    assert entry.item is None and said in entry.fault
+
+
 def test_a_changed_line_has_no_truth(items):
     with pytest.raises(ValueError, match="make the manifest again"):
         benchmark.truth(dataclasses.replace(items[0], prompt="a red circle"))

@@ -11,6 +11,7 @@ from sora_jax.data import video_files
 from sora_jax.evaluation import benchmark
 from sora_jax.evaluation.physics import certificates, page, protocol
 from sora_jax.evaluation.physics.protocol import Job, Row
+from sora_jax.evaluation.physics.suite_bench import EVERY_METRIC
 from sora_jax.evaluation.text_alignment import Score
 
 
@@ -50,6 +51,11 @@ def test_what_text_leaves_open_is_not_scored_without_given_frames(items):
     }
     assert "velocity" in by_given[3] - by_given[1] and "count" in by_given[1] - by_given[0]
     assert {"color", "births and deaths"} <= by_given[0] < by_given[1] < by_given[3]
+
+
+def test_what_text_or_an_image_settle_are_metrics_of_the_suite():
+    names = {metric.name for metric in EVERY_METRIC}
+    assert {*protocol.FROM_TEXT, *protocol.FROM_IMAGE} <= names
 
 
 def test_an_answer_that_cannot_be_judged_is_the_worst_on_all_that_applies(items, row):
@@ -100,6 +106,9 @@ def test_usage_errors_name_the_mend(tmp_path):
         evaluate.main(["physics", "--videos", str(tmp_path), *out])
     with pytest.raises(command.UsageError, match="is no folder"):
         evaluate.main(["physics", "--videos", "none", "--manifest", "m.jsonl", *out])
+    size = ["--frames", "18", "--height", "64", "--width", "64", "--clips", "15"]
+    with pytest.raises(command.UsageError, match=r"frames 18 is not 1 \+ a multiple of 4: use 17 or 21"):
+        evaluate.main(["physics", "--checkpoint", "cpu-64px", *size, *out])
     (tmp_path / "m.jsonl").write_text("")
     with pytest.raises(command.UsageError, match="is empty"):
         evaluate.main(["physics", "--videos", str(tmp_path), "--manifest", str(tmp_path / "m.jsonl"), *out])

@@ -15,7 +15,6 @@ two decimals, and a difference below half of the last is none.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -4,7 +4,7 @@ A metric applies to an item where it gives its truth a number. There an answer w
 unparsable, scores 0: what cannot be judged is counted as the worst, and nothing is dropped.
 
 Columns: "truth" (the parser's floor), "sample", the caller's own (such as "reconstruction"), and the nulls
-"frozen" (the first frame held), "linear" (every object goes on as it began), "noise" (random pixels) and
+"frozen" (the last given frame held), "linear" (every object goes on as it began), "noise" (random pixels) and
 "shuffled" (the answer judged against another clip of its family).
 """
 
@@ -130,7 +130,7 @@ def _shuffled(video: np.ndarray, job: Job, metrics: Sequence[Metric]) -> Values:
 def _nulls(
     video: np.ndarray, item: Item, state: SceneState, *, given: int
 ) -> dict[str, UInt8[np.ndarray, "f h w 3"]]:
-    """What answers know nothing of motion: the last given frame held, its motion gone on, random pixels."""
+    """Answers that know nothing of motion: the last given frame held, its motion gone on, random pixels."""
     start = max(given, 1) - 1
     held = np.concatenate([video[:start], np.repeat(video[start : start + 1], len(video) - start, axis=0)])
     draw = rng.host(item.seed, "physics null", item.index)
@@ -157,17 +157,11 @@ def _linear(video: np.ndarray, item: Item, state: SceneState, *, start: int) -> 
 
 def _kept(mark: Mark, start: int, frames: int) -> Mark:
     """The discs of a mark that are there at frame `start`, from then on."""
+    if mark.kind == "string":
+        return mark
     there = (mark.start <= start) & (start < mark.end)
-    return (
-        dataclasses.replace(
-            mark,
-            points=mark.points[there],
-            start=mark.start[there],
-            end=np.full(there.sum(), frames, np.int32),
-        )
-        if mark.kind != "string"
-        else mark
-    )
+    ends = np.full(there.sum(), frames, np.int32)
+    return dataclasses.replace(mark, points=mark.points[there], start=mark.start[there], end=ends)
 
 
 def summarise(rows: Sequence[Row], *, seed: int = 0, draws: int = 1000) -> dict[str, dict[str, Score]]:
