@@ -7,26 +7,41 @@
 | smoke | 2 cores | 1 minute | none: it shows that the road is open |
 | cpu | 2 cores | 28 minutes, from the first release's weights | 35.8 dB |
 | gpu | one H200 | 5 minutes | not run yet |
+| phyworld_cpu | 2 cores | see experiments/004_phyworld | |
+| phyworld_gpu | one H200 | 5 minutes | not run yet |
 """
 
 from ml_collections import ConfigDict
 
-STEPS = {"smoke": 20, "cpu": 4600, "gpu": 6000}
+STEPS = {
+    "smoke": 20,
+    "cpu": 4600,
+    "gpu": 6000,
+    "phyworld_smoke": 20,
+    "phyworld_cpu": 3000,
+    "phyworld_gpu": 6000,
+}
 
 
 def get_config(variant: str = "cpu") -> ConfigDict:
-    """The table of `variant`: smoke, cpu or gpu."""
+    """The table of `variant`: one of `STEPS`; phyworld_* is for the protocol of experiments/004_phyworld."""
+    if variant not in STEPS:
+        raise ValueError(f"no variant {variant!r} of configs/autoencoder.py: use one of {', '.join(STEPS)}")
     steps = STEPS[variant]
     config = ConfigDict(
         {
             "kind": "autoencoder",
             "seed": 0,
-            "world": {
-                "seed": 1,
-                "length": 8000,  # seen many times, from memory: rendering would take a quarter of two cores
-                "frames": ((9, 0.8), (17, 0.2)),
-                "sizes": ((64, 64, 0.8), (48, 80, 0.2)),
-                "heldout": "any",
+            "source": {
+                "kind": "world",
+                "world": {
+                    "seed": 1,
+                    # Seen many times, from memory: rendering would take a quarter of two cores.
+                    "length": 8000,
+                    "frames": ((9, 0.8), (17, 0.2)),
+                    "sizes": ((64, 64, 0.8), (48, 80, 0.2)),
+                    "heldout": "any",
+                },
             },
             "data": {
                 "batch": 8,
@@ -76,8 +91,29 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             config.model.size = "4x8x8-detail"
         case "gpu":
             config.model.update(size="4x8x8", dtype="bfloat16")
-            config.world.update(length=200_000, frames=((17, 0.7), (33, 0.3)))
-            config.world.sizes = ((64, 64, 0.3), (128, 128, 0.4), (96, 128, 0.3))
+            config.source.world.update(length=200_000, frames=((17, 0.7), (33, 0.3)))
+            config.source.world.sizes = ((64, 64, 0.3), (128, 128, 0.4), (96, 128, 0.3))
             config.data.update(batch=64, cache=False, workers=12)
             config.data.shapes = (((17, 64, 64), 0.3), ((17, 128, 128), 0.4), ((33, 96, 128), 0.3))
+        case "phyworld_smoke" | "phyworld_cpu" | "phyworld_gpu":
+            _phyworld(config, variant.removeprefix("phyworld_"))
     return config
+
+
+def _phyworld(config: ConfigDict, tier: str) -> None:
+    """Discs of all laws, in and out of distribution: a transformer's errors out of it are to be its own."""
+    side = 128 if tier == "gpu" else 64
+    discs = {
+        "laws": ("uniform", "parabola", "collision"),
+        "splits": ("in", "out_both"),
+        "seed": 21,
+        "length": {"smoke": 4, "cpu": 1500, "gpu": 30_000}[tier],  # of each of the six
+        "frames": 33,
+        "side": side,
+    }
+    config.source = ConfigDict({"kind": "phyworld", "phyworld": discs})
+    config.model.update(size={"smoke": "2x8x8-test", "cpu": "2x8x8-small", "gpu": "2x8x8"}[tier])
+    config.model.update(dtype="bfloat16" if tier == "gpu" else "float32")
+    config.data.update(batch={"smoke": 4, "cpu": 8, "gpu": 64}[tier], shapes=(((33, side, side), 1.0),))
+    config.data.update(cache=tier != "gpu", workers=12 if tier == "gpu" else 0)
+    config.evaluation.update(clips=4 if tier == "smoke" else 96, shapes=((33, side, side),))

@@ -8,13 +8,15 @@
 | smoke | tiny | 2 cores | 1 minute | nothing: it shows that the road is open |
 | cpu | ti | 2 cores | hours, in pieces | see sora_jax/pretrained/*/card.md |
 | gpu | s | one H200 | 18 minutes | not run yet |
+| phyworld_cpu | mu or ti | 2 cores | see experiments/004_phyworld | |
+| phyworld_gpu | s or b | one H200 | not run yet | |
 """
 
 from ml_collections import ConfigDict
 
 
 def get_config(variant: str = "cpu") -> ConfigDict:
-    """The table of `variant`: smoke, cpu or gpu."""
+    """The table of `variant`: smoke, cpu or gpu, or phyworld_ before one (experiments/004_phyworld)."""
     config = ConfigDict(
         {
             "kind": "transformer",
@@ -111,6 +113,27 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             config.data.stages = ((2000, ((1, 0.9), (33, 0.1))), (None, ((1, 0.2), (33, 0.8))))
             config.train.update(total_steps=20_000, ema_decay=0.999)
             config.optimizer.update(cooldown_steps=1200)
+        case "phyworld_smoke" | "phyworld_cpu" | "phyworld_gpu":
+            _phyworld(config, variant.removeprefix("phyworld_"))
         case _:
-            raise ValueError(f"no variant {variant!r} of configs/dit.py: use smoke, cpu or gpu")
+            raise ValueError(
+                f"no variant {variant!r} of configs/dit.py: use smoke, cpu or gpu, or phyworld_ before one"
+            )
     return config
+
+
+def _phyworld(config: ConfigDict, tier: str) -> None:
+    """A clip's first two latents (three frames) are given, the rest is predicted; the text says nothing."""
+    steps = {"smoke": 8, "cpu": 1500, "gpu": 20_000}[tier]
+    tokens = 17 * (8 * 8 if tier == "gpu" else 2 * 2)  # of a clip
+    config.patch = (1, 2, 2) if tier == "gpu" else (1, 4, 4)
+    config.model.update(size={"smoke": "test", "cpu": "mu", "gpu": "s"}[tier], text="bytes_test")
+    config.model.update(dtype="bfloat16" if tier == "gpu" else "float32", scan=tier == "gpu")
+    config.data.update(rows={"smoke": 4, "cpu": 32, "gpu": 256}[tier], row_tokens=tokens, row_text=64)
+    config.data.update(max_segments=1, oversize="error", stages=((None, None),))
+    config.objective.update(caption_dropout=0.0, forcing=0.0)
+    config.objective.known = ConfigDict({"first_two_frames": 1.0})
+    config.optimizer.update(warmup_steps=min(100, steps // 4), cooldown_steps=steps // 3)
+    config.train.update(total_steps=steps, ema_decay=0.99 if tier == "smoke" else 0.995)
+    config.train.update(log_every=min(50, steps // 4), evaluate_every=max(250, steps // 20))
+    config.evaluation.update(batches=1 if tier == "smoke" else 8, prompts=(), size=(33, 64, 64))

@@ -19,7 +19,9 @@ FAMILIES = (("uniform", 0.50), ("beside", 0.18), ("parabola", 0.10), ("bounce", 
 
 
 def get_config(variant: str = "cpu") -> ConfigDict:
-    """The table of `variant`: smoke, cpu or gpu."""
+    """The table of `variant`: smoke, cpu or gpu, or phyworld_ before one (experiments/004_phyworld)."""
+    if variant.startswith("phyworld_"):
+        return _phyworld(variant.removeprefix("phyworld_"))
     length = {"smoke": 96, "cpu": 65_536, "gpu": 200_000}[variant]
     gpu = variant == "gpu"
     world = {
@@ -40,5 +42,27 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             # Text is planned for the longest phrasing kept: on two cores text is not cheap.
             "phrasings": ("short", "descriptive") if gpu else ("short",),
             "shard_clips": 48 if variant == "smoke" else 2048,
+        }
+    )
+
+
+def _phyworld(tier: str) -> ConfigDict:
+    """One law's clips in distribution; `--config.train.phyworld.laws` and `.length` choose the set."""
+    discs = {
+        "laws": ("uniform",),
+        "splits": ("in",),
+        "seed": 22,
+        "length": {"smoke": 64, "cpu": 30_000, "gpu": 300_000}[tier],
+        "frames": 33,
+        "side": 128 if tier == "gpu" else 64,
+    }
+    heldout = {**discs, "seed": 23, "length": 32 if tier == "smoke" else 1024}
+    return ConfigDict(
+        {
+            "train": {"kind": "phyworld", "phyworld": discs},
+            "heldout": {"kind": "phyworld", "phyworld": heldout},
+            "prompts": {},
+            "phrasings": ("short",),
+            "shard_clips": 1000,
         }
     )

@@ -13,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sora_jax import folder, patches
+from sora_jax.data.interleave import InterleavedSource
 from sora_jax.data.source import FolderSource
 from sora_jax.diffusion import path
 from sora_jax.models import autoencoder as autoencoder_lib
@@ -22,20 +23,57 @@ from sora_jax.models.autoencoder_latents import LatentStatistics
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
 from sora_jax.sampling.generate import Generator, Settings
 from sora_jax.types import PackedBatch, Params, Source
+from sora_jax.worlds.phyworld import PhyworldSource
 from sora_jax.worlds.source import WorldSource
 
 Table = Any  # a ConfigDict: its attributes are those of its file, which no type checker knows
 
 
 def source(config: Table) -> Source:
-    """The clips of a table `{kind: "world", world}` or `{kind: "folder", folder}`; see `FolderSource`."""
+    """The clips of a table `{kind, world | phyworld | folder}`, of which the kind names the one to read.
+
+    See `WorldSource`, `PhyworldSource` and `FolderSource`.
+    """
     match config.kind:
         case "world":
             return world(config.world)
+        case "phyworld":
+            return phyworld(config.phyworld)
         case "folder":
             return FolderSource(**config.folder.to_dict())
         case _:
-            raise ValueError(f"source kind {config.kind!r} is neither 'world' nor 'folder'")
+            raise ValueError(f"source kind {config.kind!r} is none of 'world', 'phyworld', 'folder'")
+
+
+def heldout_source(config: Table, *, seed: int, length: int, shape: tuple[int, int, int]) -> Source:
+    """Other clips of a table's simulator (as for `source`), all of one shape (frames, height, width).
+
+    Raises:
+      ValueError: a kind whose clips are not simulated, or a shape that it has none of.
+    """
+    frames, height, width = shape
+    match config.kind:
+        case "world":
+            sizes = ((height, width, 1.0),)
+            return world(config.world, seed=seed, length=length, frames=((frames, 1.0),), sizes=sizes)
+        case "phyworld" if height == width:
+            table = config.phyworld
+            each = -(-length // (len(table.laws) * len(table.splits)))
+            return phyworld(table, seed=seed, length=each, frames=frames, side=height)
+        case _:
+            raise ValueError(f"a source of kind {config.kind!r} has no held-out clips of shape {shape}")
+
+
+def phyworld(config: Table, **changes: Any) -> Source:
+    """The phyworld protocol's clips of a table `{laws, splits, seed, length, frames, side}`.
+
+    `length` is of each law and split; of several, clips come in turn.
+    """
+    options = {**config.to_dict(), **changes}
+    laws, splits = options.pop("laws"), options.pop("splits")
+    pairs = [(law, split) for law in laws for split in splits]
+    sources = [PhyworldSource(law, split=split, **options) for law, split in pairs]
+    return sources[0] if len(sources) == 1 else InterleavedSource(sources)
 
 
 def world(config: Table, **changes: Any) -> WorldSource:

@@ -90,7 +90,7 @@ def optimizer(config: Table, *, total_steps: int) -> optax.GradientTransformatio
 def _train_autoencoder(config: Table) -> Training:
     model = models.autoencoder(config.model)
     data = config.data
-    source = CachedSource(models.world(config.world)) if data.cache else models.world(config.world)
+    source = CachedSource(models.source(config.source)) if data.cache else models.source(config.source)
     shapes = tuple((tuple(shape), share) for shape, share in data.shapes)
     (frames, height, width), _ = shapes[0]
     blank = jnp.zeros((1, frames, height, width, 3))
@@ -230,8 +230,6 @@ def _train_transformer(config: Table) -> Training:
     fixed = [heldout.batch_at(k) for k in range(evaluation.batches)]
     frames, height, side = evaluation.size
     patches.latent_grid(frames, height, side, ratio=frozen.ratio, patch=patch)
-    if not evaluation.prompts:
-        raise ValueError("evaluation.prompts is empty: give at least one")
     requests = [
         Request(prompt=p, frames=frames, height=height, width=side, fps=evaluation.fps, seed=k)
         for k, p in enumerate(evaluation.prompts)
@@ -242,16 +240,16 @@ def _train_transformer(config: Table) -> Training:
         ready = dataclasses.replace(generator, params=params)
         return generate(ready, requests, settings=Settings(steps=evaluation.steps), rows=len(requests))
 
+    evaluators: list[Evaluator] = [DenoisingEvaluator(apply=apply, batches=fixed)]
+    if evaluation.prompts:
+        evaluators.append(SampleEvaluator(draw=draw, prompts=evaluation.prompts))
     return Training(
         init_params=init_params,
         loss_fn=loss_fn,
         optimizer=optimizer(config.optimizer, total_steps=config.train.total_steps),
         frozen={},
         batches=batches,
-        evaluators=[
-            DenoisingEvaluator(apply=apply, batches=fixed),
-            SampleEvaluator(draw=draw, prompts=evaluation.prompts),
-        ],
+        evaluators=evaluators,
         manifest_hash=stores["train"].manifest_hash,
     )
 
@@ -260,13 +258,9 @@ def _heldout_videos(config: Table) -> list[np.ndarray]:
     """Clips of another world seed than the training's, one array per size."""
     evaluation = config.evaluation
     videos = []
-    for number, (frames, height, width) in enumerate(evaluation.shapes):
-        source = models.world(
-            config.world,
-            seed=evaluation.world_seed + number,
-            length=evaluation.clips,
-            frames=((frames, 1.0),),
-            sizes=((height, width, 1.0),),
+    for number, shape in enumerate(evaluation.shapes):
+        source = models.heldout_source(
+            config.source, seed=evaluation.world_seed + number, length=evaluation.clips, shape=tuple(shape)
         )
         videos.append(np.stack([source[i].video for i in range(len(source))]))
     return videos

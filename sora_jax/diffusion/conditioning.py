@@ -24,7 +24,16 @@ from sora_jax.types import Key, PackedBatch
 EOS = 1  # the end-of-sequence token: all that is left of a dropped caption
 
 # Which tokens of a clip are given (noise level 0, no loss), by whole frames of its grid.
-KNOWN_KINDS = ("none", "first_frame", "last_frame", "prefix", "suffix", "both_ends", "random_frames")
+KNOWN_KINDS = (
+    "none",
+    "first_frame",
+    "last_frame",
+    "prefix",
+    "suffix",
+    "both_ends",
+    "random_frames",
+    "first_two_frames",
+)
 
 
 def to_tokens(table: Shaped[Array, "b s *rest"], segment: Int[Array, "b n"]) -> Shaped[Array, "b n *rest"]:
@@ -115,9 +124,9 @@ def draw_known(key: Key, batch: PackedBatch, *, shares: Mapping[str, float]) -> 
     """Draws which tokens of each clip are given, by whole frames; some frame always stays unknown.
 
     With F the frames of the clip's grid: `prefix` and `suffix` are 1 to F - 1 frames, uniformly; `both_ends`
-    is 2 to F - 1 in all, at least one at each end (of two frames, the first); of `random_frames` each is
-    known with a probability that is itself uniform, and one frame, drawn uniformly, never is. A clip of one
-    frame has no known tokens.
+    is 2 to F - 1 in all, at least one at each end (of two frames, the first); `first_two_frames` are one if F
+    is 2; of `random_frames` each is known with a probability that is itself uniform, and one frame, drawn
+    uniformly, never is. A clip of one frame has no known tokens.
 
     Args:
       shares: kind -> share of the clips, summing to 1; see `KNOWN_KINDS`.
@@ -157,9 +166,11 @@ def _ends(kind: Array, frames: Array, *, first: Array, second: Array) -> tuple[A
     both = 2 + _below(first, frames - 2)  # 2 .. F - 1
     before = 1 + _below(second, both - 1)  # 1 .. both - 1
     after = jnp.where(frames > 2, both - before, 0)
-    is_kind = [kind == KNOWN_KINDS.index(name) for name in KNOWN_KINDS[1:6]]
-    head = jnp.select(is_kind, [one, none, some, none, before], none)
-    tail = jnp.select(is_kind, [none, one, none, some, after], none)
+    two = jnp.minimum(2, frames - 1)
+    names = ("first_frame", "last_frame", "prefix", "suffix", "both_ends", "first_two_frames")
+    is_kind = [kind == KNOWN_KINDS.index(name) for name in names]
+    head = jnp.select(is_kind, [one, none, some, none, before, two], none)
+    tail = jnp.select(is_kind, [none, one, none, some, after, none], none)
     return head, tail
 
 

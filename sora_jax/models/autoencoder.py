@@ -260,6 +260,9 @@ def _size(widths, depths, ratio, channels: int, expand: int, detail: int) -> Map
 SIZES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {  # widths, depths, ratio, channels, expand, detail
         "test": _size((16, 32), (1, 1), (4, 8, 8), 4, 4, 16),
+        "2x8x8-test": _size((16, 32), (1, 1), (2, 8, 8), 4, 4, 16),
+        "2x8x8-small": _size((48, 96), (1, 2), (2, 8, 8), 8, 3, 128),
+        "2x8x8": _size((96, 256), (2, 6), (2, 8, 8), 16, 4, 384),
         "4x8x8-small": _size((64, 192), (1, 4), (4, 8, 8), 16, 3, 0),
         "4x8x8-detail": _size((64, 192), (1, 4), (4, 8, 8), 16, 3, 256),
         "4x8x8": _size((96, 256), (2, 6), (4, 8, 8), 16, 4, 384),

@@ -130,10 +130,12 @@ def _pair(rng: np.random.Generator, radii, speeds) -> Start | None:
     return start if after.all() else None
 
 
-def motion(law: Law, start: Start) -> tuple[Float[np.ndarray, "f o 2"], Float[np.ndarray, "f o 2"]]:
+def motion(
+    law: Law, start: Start, *, frames: int = FRAMES
+) -> tuple[Float[np.ndarray, "f o 2"], Float[np.ndarray, "f o 2"]]:
     """Position and velocity of every disc at every frame, in closed form (float64)."""
-    t = (np.arange(FRAMES) * SECONDS)[:, None]
-    x, vx = start.x + t * start.velocity, np.broadcast_to(start.velocity, (FRAMES, len(start.x)))
+    t = (np.arange(frames) * SECONDS)[:, None]
+    x, vx = start.x + t * start.velocity, np.broadcast_to(start.velocity, (frames, len(start.x)))
     y, vy = np.full_like(x, start.y), np.zeros_like(x)
     match law:
         case "uniform":
@@ -156,14 +158,16 @@ def host_discs(
 ) -> UInt8[np.ndarray, "f side side 3"]:
     """Soft discs on white, the last in front; positions and radii in world units (origin at the centre)."""
     axis = (np.arange(side) + 0.5) * (WORLD / side) - WORLD / 2
-    frame = np.ones((len(position), side, side, 3))
-    for k, size in enumerate(radius):
-        dx = axis - position[:, k, :1]
-        dy = -axis - position[:, k, 1:]
-        square = (dx**2)[:, None, :] + (dy**2)[:, :, None]
-        opacity = np.clip((1 - square / size**2) / SOFTNESS, 0, 1)[..., None]
-        frame += opacity * (np.array(COLORS[k]) - frame)
-    return (frame * 255 + 0.5).astype(np.uint8)
+    video = np.ones((len(position), side, side, 3))
+    for frame, places in zip(video, position, strict=True):
+        for (x, y), size, color in zip(places, radius, COLORS, strict=False):
+            columns = slice(*np.searchsorted(axis, (x - size, x + size)))
+            rows = slice(*np.searchsorted(axis, (-y - size, -y + size)))
+            square = np.square(-axis[rows, None] - y) + np.square(axis[None, columns] - x)
+            opacity = np.clip((1 - square / size**2) / SOFTNESS, 0, 1)[..., None]
+            window = frame[rows, columns]
+            window += opacity * (np.array(color) - window)
+    return (video * 255 + 0.5).astype(np.uint8)
 
 
 def discs(
@@ -196,21 +200,42 @@ class PhyworldSource:
       split: "in" the training ranges; or with radii, speeds, or both out of them, small or large.
       seed: of the whole set; sets with different seeds share no clip.
       length: number of clips (published: 30,000, 300,000 and 3,000,000); a longer set begins with the same.
+      frames: of a clip, at least the protocol's 32: a causal autoencoder wants 1 + a multiple of its ratio.
+      side: height and width, pixels; the protocol's is 128.
+
+    Raises:
+      ValueError: a law or split that is none, fewer frames than the protocol's.
     """
 
-    def __init__(self, law: Law, *, split: Split = "in", seed: int, length: int):
+    def __init__(
+        self,
+        law: Law,
+        *,
+        split: Split = "in",
+        seed: int,
+        length: int,
+        frames: int = FRAMES,
+        side: int = SIDE,
+    ):
         if law not in get_args(Law):
             raise ValueError(f"law {law!r} is not one of {get_args(Law)}")
         if split not in get_args(Split):
             raise ValueError(f"split {split!r} is not one of {get_args(Split)}")
+        if frames < FRAMES or side < 1:
+            raise ValueError(f"{frames} frames of side {side}: use at least {FRAMES} frames and 1 pixel")
         self.law: Law = law
         self.split: Split = split
-        self._seed, self._length = seed, length
+        self._seed, self._length, self._frames, self._side = seed, length, frames, side
 
     @property
     def sizes(self) -> np.ndarray:
         table = np.empty(self._length, SIZE_DTYPE)
-        table["frames"], table["height"], table["width"], table["text"] = FRAMES, SIDE, SIDE, TEXT_BOUND
+        table["frames"], table["height"], table["width"], table["text"] = (
+            self._frames,
+            self._side,
+            self._side,
+            TEXT_BOUND,
+        )
         return table
 
     def __len__(self) -> int:
@@ -225,10 +250,10 @@ class PhyworldSource:
 
     def __getitem__(self, index: int) -> Clip:
         start = self.start(index)
-        state = to_state(self.law, start)
-        position, _ = motion(self.law, start)
+        state = to_state(self.law, start, frames=self._frames)
+        position, _ = motion(self.law, start, frames=self._frames)
         return Clip(
-            video=host_discs(position, start.radius),
+            video=host_discs(position, start.radius, side=self._side),
             fps=1 / SECONDS,
             captions={"short": CAPTIONS[self.law]},
             id=f"phyworld-{self.law}-{self.split}-{self._seed}-{index}",
@@ -243,9 +268,9 @@ CAPTIONS: Mapping[Law, str] = {
 }
 
 
-def to_state(law: Law, start: Start) -> SceneState:
+def to_state(law: Law, start: Start, *, frames: int = FRAMES) -> SceneState:
     """The exact state; `visible` is the share of each disc's width and height that is in the frame."""
-    position, velocity = motion(law, start)
+    position, velocity = motion(law, start, frames=frames)
     bodies = tuple(
         Body(
             shape="circle",
@@ -260,7 +285,7 @@ def to_state(law: Law, start: Start) -> SceneState:
     shown = np.clip(
         (WORLD / 2 - np.abs(position) + start.radius[:, None]) / (2 * start.radius[:, None]), 0, 1
     )
-    contact = np.zeros((FRAMES, len(bodies), len(bodies)), bool)
+    contact = np.zeros((frames, len(bodies), len(bodies)), bool)
     events: tuple[tuple[float, str, int, int], ...] = ()
     if law == "collision":
         gap = start.x[1] - start.x[0] - start.radius.sum()
@@ -271,7 +296,7 @@ def to_state(law: Law, start: Start) -> SceneState:
         bodies,
         position,
         velocity,
-        np.zeros((FRAMES, len(bodies))),
+        np.zeros((frames, len(bodies))),
         family=f"phyworld {law}",
         visible=shown.prod(-1).astype(np.float32),
         contact=contact,

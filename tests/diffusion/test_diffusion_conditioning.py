@@ -132,6 +132,7 @@ PATTERNS = {  # kind -> which frames of 4 may be known
     "suffix": ends(4, (0,), (1, 2, 3)),
     "both_ends": ends(4, (1, 2), (1, 2)),
     "random_frames": {f"{number:04b}" for number in range(15)},
+    "first_two_frames": {"1100"},
 }
 
 

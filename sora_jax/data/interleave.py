@@ -1,0 +1,37 @@
+"""Several sources of one length as one, their clips in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sora_jax.types import Clip, Source
+
+
+class InterleavedSource:
+    """`types.Source` whose clip i is clip `i // n` of source `i % n`, of n sources.
+
+    Raises:
+      ValueError: no source, or sources of different lengths.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        if len({len(source) for source in sources}) != 1:
+            raise ValueError(
+                f"sources of lengths {[len(s) for s in sources]}: give at least one, all of one length"
+            )
+        self._sources = tuple(sources)
+
+    def __len__(self) -> int:
+        return len(self._sources) * len(self._sources[0])
+
+    @property
+    def sizes(self) -> np.ndarray:
+        return np.stack([source.sizes for source in self._sources], axis=1).reshape(-1)
+
+    def __getitem__(self, index: int) -> Clip:
+        if not 0 <= index < len(self):
+            raise IndexError(f"clip {index} of a set of {len(self)}")
+        place, which = divmod(int(index), len(self._sources))
+        return self._sources[which][place]
