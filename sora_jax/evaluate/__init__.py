@@ -7,6 +7,7 @@
     python -m sora_jax.evaluate certify --out out/certificates
     python -m sora_jax.evaluate fidelity --real DIR --generated DIR --checkpoint cpu-64px --out out/fidelity
     python -m sora_jax.evaluate plausibility --checkpoint cpu-64px --out out/plausibility
+    python -m sora_jax.evaluate phyworld --checkpoint RUN/model --law uniform --out out/phyworld
 
 Each subcommand is one file of this folder: `add_arguments(parser)` and `run(options) -> exit code`.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sora_jax import command
-from sora_jax.evaluate import autoencoder, certify, fidelity, physics, plausibility, prompts, text
+from sora_jax.evaluate import autoencoder, certify, fidelity, physics, phyworld, plausibility, prompts, text
 
 COMMANDS = {
     "text": text,
@@ -26,6 +27,7 @@ COMMANDS = {
     "certify": certify,
     "fidelity": fidelity,
     "plausibility": plausibility,
+    "phyworld": phyworld,
 }
 
 
