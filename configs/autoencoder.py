@@ -18,7 +18,7 @@ STEPS = {
     "cpu": 4600,
     "gpu": 6000,
     "phyworld_smoke": 20,
-    "phyworld_cpu": 3000,
+    "phyworld_cpu": 1900,
     "phyworld_gpu": 6000,
 }
 
@@ -116,4 +116,6 @@ def _phyworld(config: ConfigDict, tier: str) -> None:
     config.model.update(dtype="bfloat16" if tier == "gpu" else "float32")
     config.data.update(batch={"smoke": 4, "cpu": 8, "gpu": 64}[tier], shapes=(((33, side, side), 1.0),))
     config.data.update(cache=tier != "gpu", workers=12 if tier == "gpu" else 0)
+    if tier == "cpu":
+        config.optimizer.update(cooldown_steps=700)
     config.evaluation.update(clips=4 if tier == "smoke" else 96, shapes=((33, side, side),))

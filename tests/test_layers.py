@@ -31,6 +31,7 @@ LAYERS = {
     "scaling": 4,
     "build": 5,
     "command": 5,
+    "stages": 5,
     "serving": 5,
     "train": 6,
     "sample": 6,

@@ -10,24 +10,24 @@ this call: the stage that is running saves and stops by the clock.
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
-import time
+import dataclasses
 from pathlib import Path
+
+from sora_jax import stages
+from sora_jax.stages import Stage
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
-STAGES = ("autoencoder", "freeze", "latents", "transformer", "export", "evaluate", "floors")
+NAMES = ("autoencoder", "freeze", "latents", "transformer", "export", "evaluate", "floors")
 
 
-def stages(tier: str, run: Path) -> dict[str, tuple[list[str], Path]]:
-    """Stage -> (arguments of `python -m`, the file or folder that stands when it is finished)."""
+def stages_of(tier: str, run: Path) -> list[Stage]:
+    """Every stage of a tier, in the order of `NAMES`."""
     ae, frozen, latents, dit, model = (
         str(run / name) for name in ("autoencoder", "frozen", "latents", "transformer", "model")
     )
     prompts = str(run / "prompts.jsonl")
-    return {
+    table = {
         "autoencoder": (
             ["sora_jax.train", "--config", f"configs/autoencoder.py:{tier}", "--workdir", ae],
             run / "autoencoder/finished",
@@ -72,43 +72,26 @@ def stages(tier: str, run: Path) -> dict[str, tuple[list[str], Path]]:
             run / "scores/autoencoder.json",
         ),
     }
+    return [Stage(name=name, arguments=table[name][0], result=table[name][1]) for name in NAMES]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--tier", choices=("smoke", "cpu", "gpu"), default="cpu")
     parser.add_argument("--run", type=Path, required=True, help="folder of this run, outside the repository")
-    parser.add_argument("--minutes", type=float, default=1e9, help="stop and save after this long")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop and save after this long")
     parser.add_argument("--scratch", action="store_true", help="do not start from what is shipped")
-    parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="last stage to run")
+    parser.add_argument("--until", choices=NAMES, default=NAMES[-1], help="last stage to run")
     options = parser.parse_args()
-    deadline = time.monotonic() + 60 * options.minutes
-    for name, (arguments, result) in stages(options.tier, options.run.resolve()).items():
-        if result.exists():
-            print(f"{name}: finished ({result})", flush=True)
-        else:
-            left = (deadline - time.monotonic()) / 60
-            if left < 0.5:
-                print(f"{name}: not begun, the time is up; repeat the same line to go on", flush=True)
-                return 75
-            if options.scratch and arguments[0] == "sora_jax.train":
-                arguments = [*arguments, "--config.start_from="]
-            if arguments[0] in ("sora_jax.train", "sora_jax.make_latents"):
-                arguments = [*arguments, "--minutes", f"{left:.2f}"]
-            print(f"{name}: python -m {' '.join(arguments)}", flush=True)
-            environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-            code = subprocess.run(
-                [sys.executable, "-m", *arguments], cwd=REPOSITORY, env=environment, check=False
-            ).returncode
-            if code:
-                return code
-            if not result.exists():
-                print(f"{name}: stopped by the clock; repeat the same line to go on", flush=True)
-                return 75
-        if name == options.until:
-            break
-    print("all is finished", flush=True)
-    return 0
+    todo = stages_of(options.tier, options.run.resolve())
+    if options.scratch:
+        todo = [
+            dataclasses.replace(s, arguments=[*s.arguments, "--config.start_from="])
+            if s.arguments[0] == "sora_jax.train"
+            else s
+            for s in todo
+        ]
+    return stages.run(todo, root=REPOSITORY, minutes=options.minutes, until=options.until)
 
 
 if __name__ == "__main__":

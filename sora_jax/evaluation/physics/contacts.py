@@ -125,9 +125,11 @@ def penetration(tracks: Tracks, truth: SceneState) -> float:
 
     Of a track in a frame, hidden = 1 - visible area / own full area, where another track's centre is within
     both rims' reach and no edge cuts it off; a track lost between two sightings is wholly hidden where
-    another stands at its interpolated place. The first `ALLOWED` is free (the cut of a touching group), the
-    rest is the score: error = (hidden - `ALLOWED`) / (1 - `ALLOWED`). Needs no state beyond the number of
-    objects: NaN for a truth of one. Blind to bodies that shrink as they pass, and to walls.
+    another stands at its interpolated place, if it is seen in at least half of the frames from its first to
+    its last (what flickers is a false detection: the blended rim of a body in a compressed video). The first
+    `ALLOWED` is free (the cut of a touching group), the rest is the score:
+    error = (hidden - `ALLOWED`) / (1 - `ALLOWED`). Needs no state beyond the number of objects: NaN for a
+    truth of one. Blind to bodies that shrink as they pass, and to walls.
     """
     if len(truth.bodies) < 2:
         return math.nan
@@ -135,6 +137,8 @@ def penetration(tracks: Tracks, truth: SceneState) -> float:
     for o in range(tracks.present.shape[1]):
         frames = np.flatnonzero(tracks.present[:, o])
         between = np.arange(frames[0], frames[-1] + 1)
+        if 2 * len(frames) < len(between):
+            continue
         place = np.stack([np.interp(between, frames, tracks.position[frames, o, k]) for k in (0, 1)], axis=-1)
         hidden = np.where(tracks.edge[between, o], 0.0, 1 - tracks.visible[between, o])
         for k in np.flatnonzero(np.arange(tracks.present.shape[1]) != o):
