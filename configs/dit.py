@@ -8,7 +8,7 @@
 | smoke | tiny | 2 cores | 1 minute | nothing: it shows that the road is open |
 | cpu | ti | 2 cores | hours, in pieces | see sora_jax/pretrained/*/card.md |
 | gpu | s | one H200 | 18 minutes | not run yet |
-| phyworld_cpu | mu or ti | 2 cores | see experiments/004_phyworld | |
+| phyworld_cpu | nano or mu | 2 cores | see experiments/004_phyworld | |
 | phyworld_gpu | s or b | one H200 | not run yet | |
 """
 

@@ -34,7 +34,7 @@ class Tier(NamedTuple):
 
 TIERS = {
     "smoke": Tier(("test",), (32, 64), 4, 64),
-    "cpu": Tier(("mu", "ti"), (3_000, 30_000), 256, 64),
+    "cpu": Tier(("nano", "mu"), (3_000, 30_000), 256, 64),
     "gpu": Tier(("s", "b"), (30_000, 300_000), 256, 128),
 }
 

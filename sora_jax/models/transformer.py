@@ -53,6 +53,7 @@ Rotation = tuple[Float[Array, "b n h"], Float[Array, "b n h"]]
 # Keyword arguments of `Transformer`; hidden is about 8/3 of the width, in multiples that suit the hardware.
 SIZES: dict[str, dict[str, int]] = {
     "test": {"width": 48, "depth": 2, "heads": 2, "hidden": 64},
+    "nano": {"width": 48, "depth": 6, "heads": 3, "hidden": 128},
     "mu": {"width": 96, "depth": 6, "heads": 3, "hidden": 256},
     "ti": {"width": 192, "depth": 6, "heads": 3, "hidden": 512},
     "s": {"width": 384, "depth": 12, "heads": 6, "hidden": 1024},

@@ -164,6 +164,14 @@ CORRUPTIONS: tuple[Corruption, ...] = (
         families=("collision",),
     ),
     corruption(
+        "cut off",
+        "framing",
+        motion.cut_off,
+        doses=(0.12, 0.25, 0.4, 0.55, 0.7),
+        unit="share of frames",
+        changes=f"framing steps heading speed bend {PATHS} {LEAVING}",
+    ),
+    corruption(
         "visitor",
         "count",
         looks.visited,

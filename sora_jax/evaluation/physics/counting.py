@@ -19,6 +19,8 @@ from sora_jax.types import SceneState
 from sora_jax.worlds.scene import COLORS
 
 SURELY, BARELY = 0.5, 0.02  # visible share from which an object must be, and up to which it must not be, seen
+WHOLLY = 0.999  # visible share of what nothing cuts off
+CUT = 0.1  # share of an area; what lies against the border loses less to its blended pixels
 PIECE = 0.6  # of a radius: what is smaller is a piece of an object, the rest of it hidden
 LINK = 1.5  # world units: a place's next place is nearer; the fastest object moves 1.2 between frames
 
@@ -35,6 +37,16 @@ def count(tracks: Tracks, truth: SceneState) -> float:
     seen = tracks.present[:both].sum(axis=1)
     wrong = np.maximum(np.maximum(least[:both] - seen, seen - most[:both]), 0)
     return 1 - float(np.minimum([*wrong, *np.ones(len(least) - both)], 1).mean())
+
+
+def framing(tracks: Tracks, truth: SceneState) -> float:
+    """1 - share of the sightings (frame, object) of which the border hides `CUT`: is the subject wholly in view?
+
+    NaN for a truth that the border cuts in some frame. Blind to what is wholly out of view.
+    """
+    if not (np.where(truth.alive, truth.visible, 1.0) > WHOLLY).all():
+        return math.nan
+    return 1 - float((tracks.present & tracks.edge & (tracks.visible < 1 - CUT)).sum() / max(tracks.present.sum(), 1))
 
 
 def _only(tracks: Tracks, kept: list[int]) -> Tracks:

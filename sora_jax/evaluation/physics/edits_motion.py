@@ -102,6 +102,18 @@ def mirrored(state: SceneState, dose: float, rng: np.random.Generator, shot: Sho
     return moved(state, position, angle)
 
 
+def cut_off(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
+    """The last share `dose` of the frames shifted as a whole, so that one object's centre is at the border.
+
+    So a clip looks that was cropped beside its subject. The shift is the same in all these frames.
+    """
+    late, position = last(state, dose), state.position.astype(float)
+    axis, sign = int(rng.integers(2)), float(rng.choice((-1, 1)))
+    outermost = (sign * position[late, :, axis]).max(axis=1)
+    position[late, :, axis] += sign * (shot.half[axis] - outermost.min())
+    return moved(state, position)
+
+
 def flipped(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
     """The last share `dose` of the frames upside down."""
     del rng, shot
