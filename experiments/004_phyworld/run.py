@@ -34,7 +34,7 @@ class Tier(NamedTuple):
 
 TIERS = {
     "smoke": Tier(("test",), (32, 64), 4, 64),
-    "cpu": Tier(("nano", "mu"), (3_000, 30_000), 256, 64),
+    "cpu": Tier(("nano", "mu"), (3_000, 30_000), 128, 64),
     "gpu": Tier(("s", "b"), (30_000, 300_000), 256, 128),
 }
 
@@ -94,7 +94,7 @@ def model(tier: str, run: Path, *, law: str, length: int, size: str) -> list[Sta
             arguments=[
                 *("sora_jax.export", "model", "--workdir", f"{folder}/transformer"),
                 *("--autoencoder", f"{run}/frozen", "--out", f"{folder}/model"),
-                *("--steps", "16", "--guidance_scale", "1"),
+                *("--steps", "12", "--guidance_scale", "1"),
             ],
             result=folder / "model/model.json",
         ),

@@ -167,9 +167,9 @@ CORRUPTIONS: tuple[Corruption, ...] = (
         "cut off",
         "framing",
         motion.cut_off,
-        doses=(0.12, 0.25, 0.4, 0.55, 0.7),
+        doses=(0.15, 0.25, 0.4, 0.55, 0.7),
         unit="share of frames",
-        changes=f"framing steps heading speed bend {PATHS} {LEAVING}",
+        changes=f"framing steps heading speed bend size growth exchange {PATHS} {LEAVING}",
     ),
     corruption(
         "visitor",

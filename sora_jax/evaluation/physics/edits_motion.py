@@ -105,12 +105,16 @@ def mirrored(state: SceneState, dose: float, rng: np.random.Generator, shot: Sho
 def cut_off(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
     """The last share `dose` of the frames shifted as a whole, so that one object's centre is at the border.
 
-    So a clip looks that was cropped beside its subject. The shift is the same in all these frames.
+    So a clip looks that was cropped beside its subject. The shift is the same in all these frames; of the four
+    borders it is the one along which what comes to lie there moves least, so that it is not lost altogether.
     """
+    del rng
     late, position = last(state, dose), state.position.astype(float)
-    axis, sign = int(rng.integers(2)), float(rng.choice((-1, 1)))
-    outermost = (sign * position[late, :, axis]).max(axis=1)
-    position[late, :, axis] += sign * (shot.half[axis] - outermost.min())
+    sides = [(axis, sign) for axis in (0, 1) for sign in (-1.0, 1.0)]
+    outermost = [(sign * position[late, :, axis]).max(axis=1) for axis, sign in sides]
+    k = int(np.argmin([np.ptp(places) for places in outermost]))
+    axis, sign = sides[k]
+    position[late, :, axis] += sign * (shot.half[axis] - outermost[k].min())
     return moved(state, position)
 
 
