@@ -52,11 +52,11 @@ def _phyworld(tier: str) -> ConfigDict:
         "laws": ("uniform",),
         "splits": ("in",),
         "seed": 22,
-        "length": {"smoke": 64, "cpu": 30_000, "gpu": 300_000}[tier],
+        "length": {"smoke": 64, "cpu": 10_000, "gpu": 300_000}[tier],
         "frames": 33,
         "side": 128 if tier == "gpu" else 64,
     }
-    heldout = {**discs, "seed": 23, "length": 32 if tier == "smoke" else 1024}
+    heldout = {**discs, "seed": 23, "length": 32 if tier == "smoke" else 512}
     return ConfigDict(
         {
             "train": {"kind": "phyworld", "phyworld": discs},

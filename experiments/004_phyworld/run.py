@@ -34,7 +34,7 @@ class Tier(NamedTuple):
 
 TIERS = {
     "smoke": Tier(("test",), (32, 64), 4, 64),
-    "cpu": Tier(("nano", "mu"), (3_000, 30_000), 128, 64),
+    "cpu": Tier(("nano", "mu"), (1_000, 10_000), 96, 64),
     "gpu": Tier(("s", "b"), (30_000, 300_000), 256, 128),
 }
 

@@ -19,6 +19,7 @@ from sora_jax.build.models import Table
 from sora_jax.data import pipeline
 from sora_jax.data.cache import CachedSource
 from sora_jax.data.latents import LatentSource
+from sora_jax.diffusion import conditioning
 from sora_jax.diffusion.objective import Objective
 from sora_jax.evaluation.denoising import DenoisingEvaluator, SampleEvaluator
 from sora_jax.evaluation.reconstruction import ReconstructionEvaluator
@@ -227,7 +228,7 @@ def _train_transformer(config: Table) -> Training:
 
     evaluation = config.evaluation
     heldout = batches(0, store="heldout", stages=((None, None),))
-    fixed = [heldout.batch_at(k) for k in range(evaluation.batches)]
+    fixed = [_as_given(heldout.batch_at(k), objective) for k in range(evaluation.batches)]
     frames, height, side = evaluation.size
     patches.latent_grid(frames, height, side, ratio=frozen.ratio, patch=patch)
     requests = [
@@ -252,6 +253,14 @@ def _train_transformer(config: Table) -> Training:
         evaluators=evaluators,
         manifest_hash=stores["train"].manifest_hash,
     )
+
+
+def _as_given(batch: PackedBatch, objective: Objective) -> PackedBatch:
+    """The batch; with known tokens drawn once if the objective always gives some: so the model is used."""
+    if objective.known.get("none", 0) > 0:
+        return batch
+    known = conditioning.draw_known(rng.key(0, "held-out known"), batch, shares=objective.known)
+    return batch._replace(known=np.asarray(known))
 
 
 def _heldout_videos(config: Table) -> list[np.ndarray]:

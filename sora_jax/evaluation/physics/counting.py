@@ -16,11 +16,11 @@ from sora_jax.evaluation.physics.shapes import SHAPES
 from sora_jax.evaluation.physics.state_metrics import births_deaths
 from sora_jax.evaluation.physics.tracks import Tracks
 from sora_jax.types import SceneState
+from sora_jax.worlds import scene
 from sora_jax.worlds.scene import COLORS
 
 SURELY, BARELY = 0.5, 0.02  # visible share from which an object must be, and up to which it must not be, seen
-WHOLLY = 0.999  # visible share of what nothing cuts off
-CUT = 0.1  # share of an area; what lies against the border loses less to its blended pixels
+BORDER = 0.2  # world units, over a pixel of the smallest frames: nearer may touch the border or not
 PIECE = 0.6  # of a radius: what is smaller is a piece of an object, the rest of it hidden
 LINK = 1.5  # world units: a place's next place is nearer; the fastest object moves 1.2 between frames
 
@@ -40,13 +40,15 @@ def count(tracks: Tracks, truth: SceneState) -> float:
 
 
 def framing(tracks: Tracks, truth: SceneState) -> float:
-    """1 - share of the sightings (frame, object) of which the border hides `CUT`: is the subject wholly in view?
+    """1 - share of the sightings (frame, object) at the frame's border: is the subject wholly in view?
 
-    NaN for a truth that the border cuts in some frame. Blind to what is wholly out of view.
+    NaN for a truth of which something comes within `BORDER` of it. Blind to what is wholly out of view, and
+    to how much is cut off: of an object that was never seen whole nobody knows.
     """
-    if not (np.where(truth.alive, truth.visible, 1.0) > WHOLLY).all():
+    reach = np.array([scene.reach(body) for body in truth.bodies])[:, None]
+    if (np.abs(truth.position) + reach + BORDER > np.array(tracks.half_extent)).any():
         return math.nan
-    return 1 - float((tracks.present & tracks.edge & (tracks.visible < 1 - CUT)).sum() / max(tracks.present.sum(), 1))
+    return 1 - float((tracks.present & tracks.edge).sum() / max(tracks.present.sum(), 1))
 
 
 def _only(tracks: Tracks, kept: list[int]) -> Tracks:

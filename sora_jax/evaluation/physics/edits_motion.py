@@ -105,8 +105,8 @@ def mirrored(state: SceneState, dose: float, rng: np.random.Generator, shot: Sho
 def cut_off(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
     """The last share `dose` of the frames shifted as a whole, so that one object's centre is at the border.
 
-    So a clip looks that was cropped beside its subject. The shift is the same in all these frames; of the four
-    borders it is the one along which what comes to lie there moves least, so that it is not lost altogether.
+    So a clip looks that was cropped beside its subject. The shift is the same in all these frames; of the
+    four borders it is the one at which what comes to lie there moves least, so that it is not lost.
     """
     del rng
     late, position = last(state, dose), state.position.astype(float)
