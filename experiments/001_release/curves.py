@@ -19,6 +19,8 @@ PANELS = {
     "autoencoder": ("psnr", "heldout_psnr", "PSNR, dB"),
     "transformer": ("loss", "heldout_loss", "velocity loss"),
 }
+# Further columns of the table: the held-out loss where t is above 0.8.
+MORE = {"autoencoder": (), "transformer": ("heldout_loss_t/4",)}
 
 
 def main() -> None:
@@ -33,9 +35,9 @@ def main() -> None:
         rows = [json.loads(line) for line in lines]
         with (options.out / f"{stage}.csv").open("w", newline="") as file:
             table = csv.writer(file)
-            table.writerow(["step", train, heldout, "steps_per_second", "data_wait"])
+            names = (train, heldout, *MORE[stage], "steps_per_second", "data_wait")
+            table.writerow(["step", *names])
             for row in rows:
-                names = (train, heldout, "steps_per_second", "data_wait")
                 table.writerow([row["step"], *(f"{row[n]:.5g}" if n in row else "" for n in names)])
         for name, style in ((train, "-"), (heldout, "o-")):
             points = [(row["step"], row[name]) for row in rows if name in row]
