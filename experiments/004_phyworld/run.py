@@ -28,7 +28,7 @@ SPLITS = ("in", "out_radius", "out_speed", "out_both")
 
 
 class Tier(NamedTuple):
-    """Names of `models.transformer.SIZES`, training clips, steps; clips scored of a split, pixels of a side."""
+    """Names of `models.transformer.SIZES`, training clips, steps; clips scored of a split, pixels a side."""
 
     sizes: tuple[str, ...]
     lengths: tuple[int, ...]

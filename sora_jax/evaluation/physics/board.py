@@ -1,8 +1,8 @@
 """A grid game seen from outside: legal moves, the goal that was told, and a map that stays as it is.
 
 A cell shows the clip's colour (or the background) that most of its middle is nearest to. The player is the
-centroid of its colour. `metric(observed, truth) -> score` in [0, 1], 1 best; the board's size and colours are
-the truth's.
+centroid of the most solid group of its colour. `metric(observed, truth) -> score` in [0, 1], 1 best; the
+board's size and colours are the truth's.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import dataclasses
 import itertools
 import math
 
+import cv2
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -83,7 +84,7 @@ def read(observed: Observed, truth: SceneState) -> Board:
         apart = ((square[:, :, None] - colors) ** 2).sum(axis=-1)
         nearest = apart.argmin(axis=-1)
         index = numbers.index(AGENT)
-        rows, columns = np.nonzero((nearest == index) & (apart[..., index] < NEAR**2))
+        rows, columns = np.nonzero(_largest((nearest == index) & (apart[..., index] < NEAR**2)))
         if len(rows) >= least:
             player[f] = (rows.mean() + 0.5) / size - 0.5, (columns.mean() + 0.5) / size - 0.5
         for r, across in enumerate(middles):
@@ -92,6 +93,14 @@ def read(observed: Observed, truth: SceneState) -> Board:
                 shown = numbers[int(votes.argmax())]
                 cells[f, r, c] = NOBODY if shown == AGENT else shown
     return Board(cells=cells, player=player)
+
+
+def _largest(mask: np.ndarray) -> np.ndarray:
+    """The connected group with the most inner pixels: a rim, whose mixed pixels may be grey too, has none."""
+    count, label = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
+    inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    sizes = np.bincount(label[inner if inner.any() else mask], minlength=count)
+    return label == int(sizes.argmax()) if sizes.any() else mask
 
 
 def _span(cell: int, size: float) -> slice:

@@ -127,7 +127,7 @@ _LAWS = (
         laws.drifted,
         (0.1, 0.2, 0.3, 0.4, 0.5),
         "share of the way",
-        "horizon place friction energy",
+        "horizon place speed friction energy",
         LAWS,
     ),
     _row("rougher", "friction", laws.rougher, MORE, "a (1 + s)", "friction speed", ("friction",)),

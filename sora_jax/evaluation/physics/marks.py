@@ -190,7 +190,7 @@ def trace(observed: Observed, truth: SceneState) -> float:
 def cause(observed: Observed, truth: SceneState) -> float:
     """A mark if and only if there was contact: `trace` after a contact, 1 - `trace` after a near miss.
 
-    Blind to the mark's place and, mostly, to when it goes: `kept` sees these.
+    Blind, mostly, to when a mark goes; a mark far from where it should be counts as none: `kept` sees both.
     """
     value = trace(observed, truth)
     return value if _applies(truth) else 1 - value

@@ -84,11 +84,12 @@ def order(tracks: Tracks, truth: SceneState) -> float:
 
 
 def contrast(tracks: Tracks, truth: SceneState) -> float:
-    """(1 + a(prompt) - a(reversed prompt)) / 2, a = 1 if both events happen in the order that is told.
+    """(1 + a(prompt) - a(reversed prompt)) / 2 with a = `order` of the events shown, a' = 1 - a: so `order`.
 
-    1/2 = an event is missing, or both are at once: it makes no difference what was asked for.
+    Where an event does not happen it is 1/2, as it makes no difference what was asked for; `order` has 0
+    there: so this tells a wrong order from a missing event.
     """
     if (pair := told(truth)) is None:
         return math.nan
-    first, second = (when(tracks, truth, event) for event in pair)
-    return 0.5 if first is None or second is None else (1 + float(np.sign(second - first))) / 2
+    missing = any(when(tracks, truth, event) is None for event in pair)
+    return 0.5 if missing else order(tracks, truth)

@@ -102,7 +102,7 @@ def detect(
 
     Args:
       palette: RGB in [0, 1]; the background's own colour may be in it.
-      min_area: in pixels; smaller groups are specks. max_share: of the frame; larger groups are no object.
+      min_area: in pixels; smaller groups are specks. max_share: of the frame; what covers more is no object.
 
     Returns:
       array of `DETECTION_DTYPE` in order of frame, and the background colour.
@@ -138,7 +138,7 @@ def detect(
     found["edge"] = (left <= 1) | (top <= 1) | (left + wide >= width - 1) | (top + high >= height - 1)
     found["rgb"] += base
     single &= ~np.concatenate(dents)
-    possible = (size >= 0.5 * min_area) & (size <= max_share * height * width)
+    possible = (size >= 0.5 * min_area) & (found["area"] <= max_share * height * width)
     out = [found[possible & single]]
     for k in np.flatnonzero(possible & ~single):
         f, (y0, y1), (x0, x1) = box[k, 0], _window(top[k], high[k], height), _window(left[k], wide[k], width)

@@ -56,7 +56,7 @@ BENCH_METRICS: tuple[Metric, ...] = (
     metric("shape on return", permanence.shape, families=BEHIND, reads="shape return"),
     pixel_metric("mark", marks.kept, families=MARKED, reads="mark spot"),
     pixel_metric("mark after a screen", marks.kept_behind, families=MARKED, reads="mark spot"),
-    pixel_metric("mark by contact", marks.cause, families=MARKED, reads="mark"),
+    pixel_metric("mark by contact", marks.cause, families=MARKED, reads="mark spot"),
     metric("breaking", fracture.breaking, families=BROKEN, reads="breaking number"),
     metric("area kept", fracture.area, families=BROKEN, reads="bulk"),
     metric("pieces", fracture.pieces, families=BROKEN, reads="number breaking"),
