@@ -20,7 +20,7 @@ from sora_jax.worlds import scene
 from sora_jax.worlds.scene import COLORS
 
 SURELY, BARELY = 0.5, 0.02  # visible share from which an object must be, and up to which it must not be, seen
-BORDER = 0.2  # world units, over a pixel of the smallest frames: nearer may touch the border or not
+BORDER = 0.55  # world units, 2.6 pixels of the smallest frames: a detection within 2 touches the border
 PIECE = 0.6  # of a radius: what is smaller is a piece of an object, the rest of it hidden
 LINK = 1.5  # world units: a place's next place is nearer; the fastest object moves 1.2 between frames
 
