@@ -24,7 +24,7 @@ def items():
 def row(items):
     video = benchmark.truth(items[0]).video
     job = Job(
-        line=1, item=items[0], other=items[1], video=video, given=3, more={"mine": video[:, ::-1].copy()}
+        line=1, item=items[0], other=items[1], videos=[video], given=3, more={"mine": video[:, ::-1].copy()}
     )
     return protocol.work(job)
 
@@ -46,7 +46,7 @@ def test_nulls_and_the_callers_column_are_judged_beside_it(row):
 def test_what_text_leaves_open_is_not_scored_without_given_frames(items):
     video = benchmark.truth(items[0]).video
     by_given = {
-        given: set(protocol.work(Job(line=1, item=items[0], video=video, given=given)).scores["sample"])
+        given: set(protocol.work(Job(line=1, item=items[0], videos=[video], given=given)).scores["sample"])
         for given in benchmark.GIVEN
     }
     assert "velocity" in by_given[3] - by_given[1] and "count" in by_given[1] - by_given[0]
@@ -60,15 +60,15 @@ def test_what_text_or_an_image_settle_are_metrics_of_the_suite():
 
 def test_an_answer_that_cannot_be_judged_is_the_worst_on_all_that_applies(items, row):
     short = benchmark.truth(items[0]).video[:4]
-    lost = protocol.work(Job(line=1, item=items[0], video=short, given=3))
+    lost = protocol.work(Job(line=1, item=items[0], videos=[short], given=3))
     assert "4 of 9 frames" in lost.fault
     assert lost.scores["sample"] == dict.fromkeys(row.scores["sample"], 0.0)
     changed = dataclasses.replace(items[0], prompt="something else")
-    assert "line 7" in protocol.work(Job(line=7, item=changed, video=short)).fault
+    assert "line 7" in protocol.work(Job(line=7, item=changed, videos=[short])).fault
 
 
 def test_lost_answers_and_lost_lines_count_in_the_mean(items, row):
-    lost = protocol.work(Job(line=2, item=items[0], video=None, given=3))
+    lost = protocol.work(Job(line=2, item=items[0], given=3))
     table = protocol.summarise([row, lost, Row(item=None, scores={}, fault="line 3")])
     assert table["color"]["sample"].clips == 3
     assert table["color"]["sample"].mean == pytest.approx(1 / 3)
