@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tqdm
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from sora_jax import build, command
 from sora_jax.evaluation import answers, benchmark, nearest
@@ -56,14 +56,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def compare(options: argparse.Namespace, items: Sequence[Item], folder: Path) -> dict[str, Found]:
-    """Item id -> what is nearest; an item that is not the world's is left out (it is a faulty line).
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bank:
+    """Training clips that items of one size are compared with: their numbers in `source`, and reduced."""
+
+    source: Source
+    numbers: Sequence[int]
+    reduced: Float[np.ndarray, "n d"]
+
+
+def prepare(options: argparse.Namespace, items: Sequence[Item]) -> dict[Size, Bank]:
+    """The training clips for each size of `items`, before anything is sampled; {} without --training.
 
     Training clips are compared with where they have the item's aspect ratio and at least its frames, of which
     they show the first: the comparison is frame by frame, whatever the rates.
 
     Raises:
-      command.UsageError: fewer than N such clips.
+      command.UsageError: fewer than N such clips, or N below 0.
     """
     if options.training < 0:
         raise command.UsageError(f"--training {options.training}: give 0 (off) or a number of clips")
@@ -73,24 +82,30 @@ def compare(options: argparse.Namespace, items: Sequence[Item], folder: Path) ->
     with command.checking_usage():
         source = build.source(config.train)
         banned = frozenset(p.prompt for p in prompts_lib.held_out(config.prompts.to_dict()))
-    sizes: dict[Size, list[Item]] = {}
-    for item in items:
-        sizes.setdefault((item.frames, item.height, item.width), []).append(item)
-    found: dict[str, Found] = {}
-    for size, group in sizes.items():
-        numbers, bank = _bank(source, banned, size, count=options.training, name=options.training_config)
-        for item in tqdm.tqdm(group, desc="nearest", unit="clip"):
-            one = _find(item, source, numbers, bank, folder=folder, samples=options.samples)
-            if one is not None:
-                found[item.id] = one
-    return found
+    sizes = dict.fromkeys(map(_size, items))
+    return {size: _bank(source, banned, size, options) for size in sizes}
 
 
-def _bank(
-    source: Source, banned: frozenset[str], size: Size, *, count: int, name: str
-) -> tuple[list[int], np.ndarray]:
-    """Numbers of the first `count` clips that can be compared, and these reduced `[n d]`."""
-    frames, height, width = size
+def compare(
+    banks: Mapping[Size, Bank], items: Sequence[Item], folder: Path, *, samples: int
+) -> dict[str, Found]:
+    """Item id -> what is nearest; an item that is not the world's is left out (its line is a fault)."""
+    if not banks:
+        return {}
+    pairs = {
+        item.id: _find(item, banks[_size(item)], folder=folder, samples=samples)
+        for item in tqdm.tqdm(items, desc="nearest", unit="clip")
+    }
+    return {name: one for name, one in pairs.items() if one is not None}
+
+
+def _size(item: Item) -> Size:
+    return item.frames, item.height, item.width
+
+
+def _bank(source: Source, banned: frozenset[str], size: Size, options: argparse.Namespace) -> Bank:
+    """The first N clips that can be compared."""
+    count, (frames, height, width) = options.training, size
     numbers, reduced = [], []
     with tqdm.tqdm(total=count, desc="training clips", unit="clip") as bar:
         for number, clip in _comparable(source, banned, size):
@@ -98,10 +113,10 @@ def _bank(
             reduced.append(nearest.reduce(clip.video[:frames]))
             bar.update(1)
             if len(numbers) == count:
-                return numbers, np.stack(reduced)
+                return Bank(source=source, numbers=numbers, reduced=np.stack(reduced))
     raise command.UsageError(
-        f"--training {count}: {name} has {len(numbers)} clips of {frames} or more frames and aspect ratio "
-        f"{height}:{width}; give at most so many, or items of a size that was trained on"
+        f"--training {count}: {options.training_config} has {len(numbers)} clips of {frames} or more frames "
+        f"and aspect ratio {height}:{width}; give at most so many, or items of a size that was trained on"
     )
 
 
@@ -115,21 +130,19 @@ def _comparable(source: Source, banned: frozenset[str], size: Size) -> Iterator[
             yield int(number), clip
 
 
-def _find(
-    item: Item, source: Source, numbers: Sequence[int], bank: np.ndarray, *, folder: Path, samples: int
-) -> Found | None:
+def _find(item: Item, bank: Bank, *, folder: Path, samples: int) -> Found | None:
     try:
         truth = benchmark.truth(item)
     except (ValueError, IndexError):
         return None
-    own = nearest.nearest(nearest.reduce(truth.video), bank)
-    clip = source[numbers[own.index]]
+    own = nearest.nearest(nearest.reduce(truth.video), bank.reduced)
+    clip = bank.source[bank.numbers[own.index]]
     video = [
         cv2.resize(frame, (item.width, item.height), interpolation=cv2.INTER_AREA)
         for frame in clip.video[: item.frames]
     ]
     read = [answers.read(folder, one).video for one in answers.expand(item, samples)]
-    apart = [nearest.nearest(nearest.reduce(one), bank).distance for one in read if one is not None]
+    apart = [nearest.nearest(nearest.reduce(one), bank.reduced).distance for one in read if one is not None]
     return Found(
         video=np.stack(video),
         clip=clip.id,

@@ -65,9 +65,10 @@ def run(options: argparse.Namespace) -> int:
     items = [entry.item for entry in entries if entry.item is not None]
     folder: Path = options.videos or options.out / "videos"
     more: dict[str, dict[str, np.ndarray]] = {}
+    banks = copying.prepare(options, items)
     if options.checkpoint is not None:
         more["reconstruction"] = _sample(options, items, folder)
-    found = copying.compare(options, items, folder)
+    found = copying.compare(banks, items, folder, samples=options.samples)
     if found:
         more["nearest"] = {name: one.video for name, one in found.items()}
     rows = _score(entries, folder, more, options)

@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sora_jax import command, evaluate
+from sora_jax import build, command, evaluate
 from sora_jax.data import video_files
 from sora_jax.evaluation import benchmark
 from sora_jax.evaluation.physics import certificates, page, protocol
@@ -131,3 +132,53 @@ def test_a_page_escapes_what_it_is_told_and_shows_every_column():
     for words in ("a &amp; b", "&lt;me&gt;", "&lt;b&gt;x", "<th>own</th>", "0.500", "there is no answer"):
         assert words in text
     assert "<p>None.</p>" in text
+
+
+LATENTS = f"{Path(__file__).parents[2]}/configs/latents.py:smoke"
+
+
+def test_samples_and_training_clips_become_rows_of_their_own(items, tmp_path, all_certified, capsys):
+    manifest = benchmark.write(tmp_path / "benchmark", items[:2])
+    videos = tmp_path / "videos"
+    first, second = (benchmark.truth(item).video for item in items[:2])
+    source = build.source(command.load_config(LATENTS).train)
+    fits = (source.sizes["frames"] >= 9) & (source.sizes["height"] == source.sizes["width"])
+    copied = source[int(np.flatnonzero(fits)[0])].video[:9]
+    names = ("uniform-0000-0.mp4", "uniform-0000-1.mp4", "uniform-0001-0.mp4", "uniform-0001.mp4")
+    for name, video in zip(names, (first, copied, second, second), strict=True):
+        video_files.write_video(videos / name, video, fps=8, crf=0)
+    flags = ["--videos", str(videos), "--manifest", str(manifest), "--out", str(tmp_path), "--given", "3"]
+    training = ["--training", "5", "--training_config", LATENTS]
+    evaluate.main(["physics", *flags, "--workers", "1", "--samples", "2", *training])
+    result = json.loads((tmp_path / "scores.json").read_text())
+    color = result["scores"]["color"]
+    assert color["best-of-k"]["mean"] == 1 > color["sample"]["mean"] >= 0.5
+    assert color["nearest"]["mean"] < 1
+    assert [len(clip["samples"]) for clip in result["clips"]] == [2, 2]
+    assert result["faults"] == [
+        "uniform-0001-1.mp4 is missing",
+        "uniform-0001.mp4 is asked for by no line of the manifest",
+    ]
+    assert result["spread"]["compared"] == 2 and result["spread"]["scores"]["distance"]["sample"]["mean"] > 1
+    (true, copy), (alone,) = (clip["nearest"]["ratios"] for clip in result["clips"])
+    assert copy < 0.1 < 0.9 < true < 1.1 and 0.9 < alone < 1.1
+    assert result["copying"]["samples that could not be read"] == 1
+    text = (tmp_path / "report.html").read_text()
+    for words in ("<th>best-of-k</th>", "energy distance", "median ratio", "samples of each clip 2"):
+        assert words in text
+    assert "best-of-k" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        (["--samples", "0"], "--samples 0: give at least 1"),
+        (["--training", "-1"], "--training -1: give 0"),
+        (["--training", "999", "--training_config", LATENTS], "--training 999: .* has [0-9]+ clips of 9 or"),
+    ],
+)
+def test_flags_of_samples_and_training_name_the_mend(items, tmp_path, flags, said):
+    manifest = benchmark.write(tmp_path, items[:1])
+    what = ["--videos", str(tmp_path), "--manifest", str(manifest), "--out", str(tmp_path)]
+    with pytest.raises(command.UsageError, match=said):
+        evaluate.main(["physics", *what, *flags])

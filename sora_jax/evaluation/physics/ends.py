@@ -1,9 +1,9 @@
 """End states: where a clip leaves its objects, as one vector that can be compared over clips of one cast.
 
-Of each object of the cast three numbers: (x, y) where it was last wholly seen, world units, and 0; or (0,
-0, `FAR`) if no object was there for it, so that a missing one is farther away than any place in a square
-frame and two missing ones are alike. The whole is divided by sqrt(objects): the Euclidean distance of two
-end states is then the root mean square of the objects' distances.
+Of each object of the cast three numbers: (x, y) where it was last wholly seen (to `WHOLE`), world units, and
+0; or (0, 0, `FAR`) if no object was there for it, so that a missing one is farther away than any place in a
+square frame and two missing ones are alike. The whole is divided by sqrt(objects): the Euclidean distance of
+two end states is then the root mean square of the objects' distances.
 
 Which object is which is told by looks alone (colour before shape, then how long it was there), since where
 a clip is free to go, place says nothing; a wrong colour is the metric `color`'s, not counted here. Among
@@ -25,7 +25,7 @@ from sora_jax.types import SceneState
 from sora_jax.worlds.scene import SHORT_SIDE
 
 FAR = SHORT_SIDE  # world units, of what is missing
-WHOLE = 0.99  # share of an object that is seen
+WHOLE = 0.9  # share of an object at the frame's edge that still shows where its centre is
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ def of_state(state: SceneState) -> Cast:
 
 def of_tracks(tracks: Tracks) -> Cast:
     """What a video shows, at its ends."""
-    whole = tracks.present & ~tracks.edge
+    whole = tracks.present & (~tracks.edge | (tracks.visible > WHOLE))
     return Cast(
         color=tracks.color,
         shape=tracks.shape,

@@ -13,6 +13,8 @@ parse of a prompt gives back):
   proper), but what the true distribution gets is its own spread, not 0. The same holds of a model that is
   given three frames and uses one.
 
+The estimate is without bias and of few samples it is rough: of two samples, one exact and one wrong, it is 0.
+
 A sample that cannot be read is an end state with every object missing.
 """
 

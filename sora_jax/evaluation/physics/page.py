@@ -41,8 +41,8 @@ MEANING = {
 }
 _ENERGY = (
     "How far the end states of a clip's samples lie from those that were possible, in world units (the "
-    "frame's short side is 10), lower is better: twice the mean distance to a true end, less the samples' own "
-    "mean distance from each other, less the true ends'. "
+    "frame's short side is 10), lower is better: twice the mean distance to a true end, less the samples' "
+    "own mean distance from each other, less the true ends'. "
 )
 SPREAD = {
     0: _ENERGY
