@@ -112,6 +112,14 @@ def test_a_request_gives_the_same_video_alone_and_packed(run):
     assert np.abs(together[0].astype(int) - told_otherwise).max() > 1  # the caption is heard
 
 
+def test_the_last_batch_of_rows_may_be_smaller(run):
+    generator, _ = build.load_generator(run / "model")
+    image = Request(prompt="a blue bar", frames=1, height=48, width=64, fps=8, seed=0)
+    requests = [dataclasses.replace(image, seed=seed) for seed in range(3)]  # a row each, in twos
+    videos = generate(generator, requests, settings=Settings(steps=1), rows=2)
+    assert [video.shape for video in videos] == [(1, 48, 64, 3)] * 3
+
+
 def test_given_latents_come_back_and_steer_the_rest(run):
     generator, _ = build.load_generator(run / "model")
     draw = np.random.default_rng(0)

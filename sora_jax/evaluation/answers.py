@@ -1,10 +1,15 @@
-"""Anybody's videos as answers to the benchmark's items: read, and what is wrong with each said."""
+"""Anybody's videos as answers to the benchmark's items: read, and what is wrong with each said.
+
+One sample of an item is the file that its line names, `x.mp4`. K samples are `x-0.mp4` to `x-(K-1).mp4`,
+all of them: then `x.mp4` itself is a stray, as `x-0.mp4` is where one is asked for, so that how many
+samples a score is of never depends on what lies in the folder.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import av
 import av.error
@@ -21,6 +26,23 @@ class Answer:
 
     video: UInt8[np.ndarray, "f h w 3"] | None
     fault: str | None = None
+
+
+def expand(item: Item, samples: int) -> list[Item]:
+    """The item once per sample, each with its own file: `x.mp4` of one, `x-0.mp4` to `x-(K-1).mp4` of K.
+
+    Names of two items never meet, since none is both a name and a name with a number.
+
+    Raises:
+      ValueError: fewer than 1 sample.
+    """
+    if samples < 1:
+        raise ValueError(f"samples {samples}: give at least 1 (the protocol asks for 16)")
+    if samples == 1:
+        return [item]
+    path = PurePosixPath(item.video)
+    names = (path.with_name(f"{path.stem}-{k}{path.suffix}").as_posix() for k in range(samples))
+    return [dataclasses.replace(item, video=name) for name in names]
 
 
 def read(folder: str | Path, item: Item) -> Answer:
@@ -51,8 +73,8 @@ def check(video: UInt8[np.ndarray, "f h w 3"], item: Item) -> Answer:
     return Answer(video=video[: item.frames])
 
 
-def unlisted(folder: str | Path, items: Sequence[Item]) -> list[str]:
+def unlisted(folder: str | Path, items: Sequence[Item], *, samples: int = 1) -> list[str]:
     """Files in the folder of videos that no item asks for."""
-    asked = {item.video for item in items}
+    asked = {one.video for item in items for one in expand(item, samples)}
     found = (p.relative_to(folder).as_posix() for p in Path(folder).rglob("*") if p.is_file())
     return sorted(name for name in found if name not in asked and Path(name).suffix in video_files.SUFFIXES)

@@ -159,10 +159,10 @@ def sample_rows(
         encode_text=generator.encode_text,
         settings=settings,
     )
-    clips = patches.unpack_rows(
-        np.asarray(tokens)[: len(rows)], batch.segment[: len(rows)], grids=batch.grid, patch=generator.patch
+    made = len(rows)  # without those that fill the batch up
+    return patches.unpack_rows(
+        np.asarray(tokens)[:made], batch.segment[:made], grids=batch.grid[:made], patch=generator.patch
     )
-    return clips
 
 
 @functools.partial(jax.jit, static_argnames=("apply", "encode_text", "settings"))

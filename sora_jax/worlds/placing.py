@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from sora_jax.types import Body, Shape
+from sora_jax.types import Body, Shape, SizeWord
 from sora_jax.worlds import scene as scene_lib
 
 Heldout = Literal["exclude", "only", "any"]
@@ -21,9 +21,21 @@ TRIES = 60  # draws before a sampler gives something up
 GAP = 0.35  # world units between objects, at least
 
 
+class Look(NamedTuple):
+    """A group of equal objects that has to be in a scene; size None = drawn."""
+
+    color: str
+    shape: Shape
+    size: SizeWord | None
+    members: int
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Draw:
-    """What every sampler is given: the clip's random stream, its size, the rule on held-out combinations."""
+    """What every sampler is given: the clip's random stream, its size, the rule on held-out combinations.
+
+    `cast` are the groups that `looks` gives, in this order; None = they are drawn.
+    """
 
     rng: np.random.Generator
     frames: int
@@ -31,6 +43,7 @@ class Draw:
     width: int
     fps: float
     heldout: Heldout
+    cast: tuple[Look, ...] | None = None
 
     @property
     def seconds(self) -> float:
@@ -78,12 +91,30 @@ def _forced_look(draw: Draw) -> tuple[str, Shape] | None:
     return draw.pick(scene_lib.COLORS[1::2]), draw.pick(scene_lib.SHAPES)
 
 
+def _size_weights(count: int) -> tuple[float, float, float]:
+    return (1.0, 1.0, 1.0) if count < 3 else (1.0, 0.6, 0.15)
+
+
+def _group(draw: Draw, look: Look, count: int) -> list[Body]:
+    """The bodies of a look that has to be there, among `count` in all.
+
+    Raises:
+      ValueError: a look that the draw's rule on held-out combinations never shows.
+    """
+    if draw.heldout == "exclude" and scene_lib.held_out(look.color, look.shape):
+        raise ValueError(f"a {look.color} {look.shape} is held out: use heldout 'any' to show it")
+    size = look.size or draw.pick(scene_lib.SIZES, _size_weights(count))
+    return [scene_lib.body(look.shape, look.color, size)] * look.members
+
+
 def looks(draw: Draw, count: int, *, grouped: bool) -> list[list[Body]]:
     """Groups of equal bodies, `count` bodies in all; different groups differ in (colour, shape)."""
+    if draw.cast is not None:
+        return [_group(draw, look, sum(each.members for each in draw.cast)) for look in draw.cast]
     groups: list[list[Body]] = []
     used: set[tuple[str, str]] = set()
     forced = _forced_look(draw)
-    size_weights = (1.0, 1.0, 1.0) if count < 3 else (1.0, 0.6, 0.15)
+    size_weights = _size_weights(count)
     while count:
         members = 1
         if grouped and count > 1 and draw.rng.random() < 0.4:

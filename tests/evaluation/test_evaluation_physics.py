@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sora_jax import command, evaluate
+from sora_jax import build, command, evaluate
 from sora_jax.data import video_files
 from sora_jax.evaluation import benchmark
 from sora_jax.evaluation.physics import certificates, page, protocol
@@ -24,7 +25,7 @@ def items():
 def row(items):
     video = benchmark.truth(items[0]).video
     job = Job(
-        line=1, item=items[0], other=items[1], video=video, given=3, more={"mine": video[:, ::-1].copy()}
+        line=1, item=items[0], other=items[1], videos=[video], given=3, more={"mine": video[:, ::-1].copy()}
     )
     return protocol.work(job)
 
@@ -46,7 +47,7 @@ def test_nulls_and_the_callers_column_are_judged_beside_it(row):
 def test_what_text_leaves_open_is_not_scored_without_given_frames(items):
     video = benchmark.truth(items[0]).video
     by_given = {
-        given: set(protocol.work(Job(line=1, item=items[0], video=video, given=given)).scores["sample"])
+        given: set(protocol.work(Job(line=1, item=items[0], videos=[video], given=given)).scores["sample"])
         for given in benchmark.GIVEN
     }
     assert "velocity" in by_given[3] - by_given[1] and "count" in by_given[1] - by_given[0]
@@ -60,15 +61,15 @@ def test_what_text_or_an_image_settle_are_metrics_of_the_suite():
 
 def test_an_answer_that_cannot_be_judged_is_the_worst_on_all_that_applies(items, row):
     short = benchmark.truth(items[0]).video[:4]
-    lost = protocol.work(Job(line=1, item=items[0], video=short, given=3))
+    lost = protocol.work(Job(line=1, item=items[0], videos=[short], given=3))
     assert "4 of 9 frames" in lost.fault
     assert lost.scores["sample"] == dict.fromkeys(row.scores["sample"], 0.0)
     changed = dataclasses.replace(items[0], prompt="something else")
-    assert "line 7" in protocol.work(Job(line=7, item=changed, video=short)).fault
+    assert "line 7" in protocol.work(Job(line=7, item=changed, videos=[short])).fault
 
 
 def test_lost_answers_and_lost_lines_count_in_the_mean(items, row):
-    lost = protocol.work(Job(line=2, item=items[0], video=None, given=3))
+    lost = protocol.work(Job(line=2, item=items[0], given=3))
     table = protocol.summarise([row, lost, Row(item=None, scores={}, fault="line 3")])
     assert table["color"]["sample"].clips == 3
     assert table["color"]["sample"].mean == pytest.approx(1 / 3)
@@ -131,3 +132,53 @@ def test_a_page_escapes_what_it_is_told_and_shows_every_column():
     for words in ("a &amp; b", "&lt;me&gt;", "&lt;b&gt;x", "<th>own</th>", "0.500", "there is no answer"):
         assert words in text
     assert "<p>None.</p>" in text
+
+
+LATENTS = f"{Path(__file__).parents[2]}/configs/latents.py:smoke"
+
+
+def test_samples_and_training_clips_become_rows_of_their_own(items, tmp_path, all_certified, capsys):
+    manifest = benchmark.write(tmp_path / "benchmark", items[:2])
+    videos = tmp_path / "videos"
+    first, second = (benchmark.truth(item).video for item in items[:2])
+    source = build.source(command.load_config(LATENTS).train)
+    fits = (source.sizes["frames"] >= 9) & (source.sizes["height"] == source.sizes["width"])
+    copied = source[int(np.flatnonzero(fits)[0])].video[:9]
+    names = ("uniform-0000-0.mp4", "uniform-0000-1.mp4", "uniform-0001-0.mp4", "uniform-0001.mp4")
+    for name, video in zip(names, (first, copied, second, second), strict=True):
+        video_files.write_video(videos / name, video, fps=8, crf=0)
+    flags = ["--videos", str(videos), "--manifest", str(manifest), "--out", str(tmp_path), "--given", "3"]
+    training = ["--training", "5", "--training_config", LATENTS]
+    evaluate.main(["physics", *flags, "--workers", "1", "--samples", "2", *training])
+    result = json.loads((tmp_path / "scores.json").read_text())
+    color = result["scores"]["color"]
+    assert color["best-of-k"]["mean"] == 1 > color["sample"]["mean"] >= 0.5
+    assert color["nearest"]["mean"] < 1
+    assert [len(clip["samples"]) for clip in result["clips"]] == [2, 2]
+    assert result["faults"] == [
+        "uniform-0001-1.mp4 is missing",
+        "uniform-0001.mp4 is asked for by no line of the manifest",
+    ]
+    assert result["spread"]["compared"] == 2 and result["spread"]["scores"]["distance"]["sample"]["mean"] > 1
+    (true, copy), (alone,) = (clip["nearest"]["ratios"] for clip in result["clips"])
+    assert copy < 0.1 < 0.9 < true < 1.1 and 0.9 < alone < 1.1
+    assert result["copying"]["samples that could not be read"] == 1
+    text = (tmp_path / "report.html").read_text()
+    for words in ("<th>best-of-k</th>", "energy distance", "median ratio", "samples of each clip 2"):
+        assert words in text
+    assert "best-of-k" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        (["--samples", "0"], "--samples 0: give at least 1"),
+        (["--training", "-1"], "--training -1: give 0"),
+        (["--training", "999", "--training_config", LATENTS], "--training 999: .* has [0-9]+ clips of 9 or"),
+    ],
+)
+def test_flags_of_samples_and_training_name_the_mend(items, tmp_path, flags, said):
+    manifest = benchmark.write(tmp_path, items[:1])
+    what = ["--videos", str(tmp_path), "--manifest", str(manifest), "--out", str(tmp_path)]
+    with pytest.raises(command.UsageError, match=said):
+        evaluate.main(["physics", *what, *flags])

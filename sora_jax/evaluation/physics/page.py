@@ -30,11 +30,34 @@ MEANING = {
     "truth": "the simulated clip itself: the best the parser can report",
     "reconstruction": "the simulated clip through the model's autoencoder: the best the model could do",
     "sample": "the videos that are judged",
+    "best-of-k": "the best of a clip's samples, metric by metric: what could be picked, not what is got",
+    "repeated truth": "null: the clip itself as every sample: right, and without spread",
     "frozen": "null: the last given frame held still",
     "linear": "null: every object goes on as it began",
     "noise": "null: random pixels",
     "shuffled": "null: the videos judged against another clip of their family",
+    "shuffled best-of-k": "null of best-of-k: the best of a clip's samples, judged against another clip",
+    "nearest": "null: the training clip that is nearest to the truth, as if it had been looked up",
 }
+_ENERGY = (
+    "How far the end states of a clip's samples lie from those that were possible, in world units (the "
+    "frame's short side is 10), lower is better: twice the mean distance to a true end, less the samples' "
+    "own mean distance from each other, less the true ends'. "
+)
+SPREAD = {
+    0: _ENERGY
+    + "The text leaves start and speed open: possible are other clips that satisfy the same prompt, "
+    "and 0 is a model that spreads as they do.",
+    1: _ENERGY + "One given frame leaves the speed open and the truth is one draw of what was possible: the "
+    "lowest is best, and the lowest is not 0.",
+    3: _ENERGY + "Three given frames settle the motion: possible is one end state, and 0 is to reach it each "
+    "time (by a model that uses all three).",
+}
+COPYING = (
+    "The distance of a sample to its nearest training clip over that of the true clip to its own: near 0 it "
+    "is copied; one drawn as the truth is has a ratio below 1 half of the time. Pixels averaged down to 8 on "
+    "the shorter side, frame by frame."
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +71,16 @@ class Shown:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Section:
+    """Rows that are no score of 0 to 1: in one line, in words, and as name -> column -> number."""
+
+    title: str
+    said: str
+    text: str
+    table: Mapping[str, Mapping[str, Score]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Page:
     """What is on the page.
 
@@ -58,6 +91,7 @@ class Page:
       worst, median: clips.
       faults: a line for each answer that could not be judged, and for each file that nothing asks for.
       matrix: PNG of the certificates' corruption x metric matrix, or None.
+      sections: below the table of scores.
     """
 
     title: str
@@ -68,6 +102,7 @@ class Page:
     median: Sequence[Shown]
     faults: Sequence[str]
     matrix: bytes | None = None
+    sections: Sequence[Section] = ()
 
 
 def render(page: Page) -> str:
@@ -80,7 +115,8 @@ def render(page: Page) -> str:
         "nulls.</p>",
         _settings(page.settings),
         _table(page.table),
-        _meanings(page.table),
+        _meanings(_columns(page.table)),
+        *map(_section, page.sections),
     ]
     if page.uncertified:
         lines = "".join(
@@ -122,7 +158,7 @@ def _table(table: Mapping[str, Mapping[str, Score]]) -> str:
     failures = {metric.name: metric.failure for metric in EVERY_METRIC}
     rows = []
     for name, scores in table.items():
-        cells = "".join(f"<td class={html.escape(c)}>{_cell(scores.get(c))}</td>" for c in columns)
+        cells = "".join(f"<td class='{html.escape(c)}'>{_cell(scores.get(c))}</td>" for c in columns)
         failure = html.escape(failures.get(name, ""))
         rows.append(f"<tr><td>{html.escape(name)}<small>{failure}</small></td>{cells}</tr>")
     return f"<table><tr><th>metric</th>{head}</tr>{''.join(rows)}</table>"
@@ -134,9 +170,16 @@ def _cell(score: Score | None) -> str:
     return f"{score.mean:.3f}<small>{score.low:.2f} to {score.high:.2f}, {score.clips} clips</small>"
 
 
-def _meanings(table: Mapping[str, Mapping[str, Score]]) -> str:
-    lines = "".join(f"<li><b>{c}</b>: {html.escape(MEANING.get(c, ''))}</li>" for c in _columns(table))
+def _meanings(columns: Sequence[str]) -> str:
+    lines = "".join(f"<li><b>{html.escape(c)}</b>: {html.escape(MEANING.get(c, ''))}</li>" for c in columns)
     return f"<ul>{lines}</ul>"
+
+
+def _section(section: Section) -> str:
+    said = "".join(f"<p>{html.escape(words)}</p>" for words in (section.said, section.text))
+    columns = [c for c in _columns(section.table) if c == "repeated truth"]  # the others are told above
+    table = _table(section.table) + (_meanings(columns) if columns else "") if section.table else ""
+    return f"<h2>{html.escape(section.title)}</h2>{said}{table}"
 
 
 def _figure(shown: Shown) -> str:

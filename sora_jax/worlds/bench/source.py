@@ -90,7 +90,8 @@ class BenchSource:
         if not 0 <= number < self._cases:
             raise IndexError(f"case {number} of a set of {self._cases}")
         stream = rng_lib.host(self._seed, "bench", self.family, int(number))
-        draw = Draw(rng=stream, fps=self._fps, heldout="any", **self._size)
+        frames, height, width = self._size.values()
+        draw = Draw(rng=stream, frames=frames, height=height, width=width, fps=self._fps, heldout="any")
         return BENCH_FAMILIES[self.family](draw)
 
     def clip(self, variant: Variant, *, id: str) -> Clip:
