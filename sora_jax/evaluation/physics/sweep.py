@@ -94,6 +94,23 @@ class Sweep:
     null: dict[str, Float[np.ndarray, "n m"]]
 
 
+def joined(parts: Sequence[Sweep]) -> Sweep:
+    """The sweeps of sets of scenes, by the same tables, as that of all of them in order."""
+
+    def along(tables: Sequence[dict[str, np.ndarray]], axis: int) -> dict[str, np.ndarray]:
+        return {name: np.concatenate([t[name] for t in tables], axis=axis) for name in tables[0]}
+
+    decoded = [p.autoencoder for p in parts if p.autoencoder is not None]
+    return Sweep(
+        raw=np.concatenate([p.raw for p in parts]),
+        mp4=np.concatenate([p.mp4 for p in parts]),
+        autoencoder=np.concatenate(decoded) if decoded else None,
+        corrupted=along([p.corrupted for p in parts], 1),
+        nuisance=along([p.nuisance for p in parts], 0),
+        null=along([p.null for p in parts], 0),
+    )
+
+
 def make_scenes(
     *,
     clips: int,
