@@ -151,7 +151,7 @@ def _add_lights(mujoco: Any, spec: Any) -> None:
     spec.worldbody.add_light(
         type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
         pos=[1.5, -2.0, 6.0],
-        dir=[-0.25, 0.35, -1.0],
+        dir=scene_lib.LIGHT,
         diffuse=[0.42, 0.42, 0.42],
         ambient=[0.38, 0.38, 0.38],
         specular=[0, 0, 0],

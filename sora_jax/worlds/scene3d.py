@@ -20,6 +20,7 @@ CEILING = 4.5  # metres; the walls end there, nothing is above
 FIELD_OF_VIEW = math.radians(55)  # of the frame's short side
 GRAVITY = 9.81  # m/s^2, downwards
 DENSITY = 300.0  # kg/m^3
+LIGHT = (-0.25, 0.35, -1.0)  # direction of the light that casts shadows, not normalised
 WALLS = ("left wall", "right wall", "far wall", "near wall")  # at -x, +x, +y, -y
 
 SOLIDS: tuple[Solid, ...] = ("sphere", "cube", "cylinder", "capsule")

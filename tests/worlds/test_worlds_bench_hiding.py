@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sora_jax.worlds.bench.source import BenchSource
-from sora_jax.worlds.state import film
+from sora_jax.worlds.state import film, render_state
 
 SMALL = {"height": 48, "width": 48}
 
@@ -74,3 +74,14 @@ def test_the_possible_clips_have_no_change_of_identity():
 def test_the_thing_moves_at_one_velocity(family):
     state = BenchSource(family, seed=2, length=3).case(1)[0].state
     np.testing.assert_allclose(np.diff(state.position, axis=0), state.velocity[1:] / 12, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (48, 72), (72, 48)])
+@pytest.mark.parametrize("family", ["occlusion", "permanence"])
+def test_the_background_is_the_greater_part_of_every_frame(family, size):
+    """A screen that fills half of a frame cannot be told from its background."""
+    source = BenchSource(family, seed=5, length=20, height=size[0], width=size[1])
+    for number in range(20):
+        state = source.case(number)[0].state
+        clear = render_state(state, height=size[0], width=size[1]).min(axis=-1) > 0.85 * 255
+        assert clear.mean(axis=(1, 2)).min() > 0.5

@@ -37,15 +37,16 @@ from sora_jax.evaluation.physics.camera_path import (
     angles,
     back_project,
     estimate_path,
+    lit_mask,
     project,
     sample,
-    static_mask,
     usable,
 )
 from sora_jax.types import SceneState3D
 
 LEAST_TURN = math.radians(10)  # of the truth's mean: errors of a smaller turn are measured against this
 LEAST_TRAVEL = 0.1  # metres: a camera that never gets farther from its start does not travel
+READING = 0.5  # pixels: what tracking itself errs by, so what a true path is read from its picture to
 BLUR = 1.0  # pixels, standard deviation: two samplings of one texture are compared above it
 SLACK = 0.012  # of the range: what two samplings of one texture differ by
 OCCLUDED = 0.03  # relative excess of depth over the depth map's: more is hidden
@@ -79,19 +80,27 @@ def rotation_errors(path: Path, state: SceneState3D) -> Float[np.ndarray, " f"]:
     return np.degrees(angles(path.world_to_camera, state.world_to_camera))
 
 
-def rotation_score(video: np.ndarray, state: SceneState3D, *, path: Path | None = None) -> float:
-    """1 - mean_f error / max(mean_f true turn since frame 0, LEAST_TURN), both in degrees, at least 0.
+def reading(state: SceneState3D) -> tuple[float, float]:
+    """The turn in degrees, and the shift in metres at the median depth, that move a point by `READING`."""
+    share = READING / float(state.intrinsics[0, 0, 0])
+    return math.degrees(share), share * float(np.median(state.depth))
 
-    A frame whose pose is not found counts as wrong by the denominator. Never NaN: a camera that should not
-    turn is asked not to. Blind to where the camera is (a dolly too far), and to what happens between the
-    tracked corners. Error as in Sturm et al. 2012, "A benchmark for the evaluation of RGB-D SLAM systems".
+
+def rotation_score(video: np.ndarray, state: SceneState3D, *, path: Path | None = None) -> float:
+    """1 - mean_f max(error - r, 0) / max(mean_f true turn since frame 0, LEAST_TURN), degrees, at least 0.
+
+    r = the turn of `reading`. A frame whose pose is not found counts as wrong by the denominator. Never
+    NaN: a camera that should not turn is asked not to. Blind to where the camera is (a dolly too far), and
+    to what happens between the tracked corners. Error as in Sturm et al. 2012, "A benchmark for the
+    evaluation of RGB-D SLAM systems".
     """
     if not usable(video, state):
         return 0.0
     path = estimate_path(video, state) if path is None else path
     turn = np.degrees(angles(state.world_to_camera, state.world_to_camera[:1]))[1:].mean()
     against = max(float(turn), math.degrees(LEAST_TURN))
-    errors = np.where(path.found, rotation_errors(path, state), against)[1:]
+    beyond = np.maximum(rotation_errors(path, state) - reading(state)[0], 0)
+    errors = np.where(path.found, beyond, against)[1:]
     return max(0.0, 1 - float(errors.mean()) / against)
 
 
@@ -109,12 +118,18 @@ def _aligned(path: Path, state: SceneState3D, moved: np.ndarray) -> tuple[float,
     return max(0.0, float((guess * moved).sum()) / power) if power > 1e-9 else 0.0, guess
 
 
-def translation_score(video: np.ndarray, state: SceneState3D, *, path: Path | None = None) -> float:
-    """1 - mean_f |s c_est(f) - c_true(f)| / mean_f |c_true(f)|, at least 0; c = place since frame 0, metres.
+def _distance(moved: np.ndarray) -> float:
+    """Metres from the start, mean over the later frames."""
+    return float(np.linalg.norm(moved, axis=1)[1:].mean())
 
-    s = max(0, sum c_est . c_true / sum |c_est|^2), the least-squares scale (Umeyama 1991 with the rotation
-    known): a path of the right form and the wrong length is right, one that goes the other way is not. NaN
-    where the camera does not travel. Blind to the path's length (`travel_score` sees it).
+
+def translation_score(video: np.ndarray, state: SceneState3D, *, path: Path | None = None) -> float:
+    """1 - mean_f max(|s c_est(f) - c_true(f)| - r, 0) / mean_f |c_true(f)|, at least 0.
+
+    c = place since frame 0, r = the shift of `reading`, metres; s = max(0, sum c_est . c_true / sum
+    |c_est|^2), the least-squares scale (Umeyama 1991 with the rotation known): a path of the right form and
+    the wrong length is right, one that goes the other way, or nowhere, has s = 0 and scores 0. NaN where the
+    camera does not travel. Blind to the path's length (`travel_score` sees it).
     """
     moved = _travels(state)
     if moved is None:
@@ -123,14 +138,17 @@ def translation_score(video: np.ndarray, state: SceneState3D, *, path: Path | No
         return 0.0
     path = estimate_path(video, state) if path is None else path
     s, guess = _aligned(path, state, moved)
-    error = np.linalg.norm(s * guess - moved, axis=1)[1:].mean()
-    return max(0.0, 1 - float(error / np.linalg.norm(moved, axis=1)[1:].mean()))
+    if s == 0:
+        return 0.0
+    error = np.maximum(np.linalg.norm(s * guess - moved, axis=1) - reading(state)[1], 0)[1:].mean()
+    return max(0.0, 1 - float(error / _distance(moved)))
 
 
 def travel_score(video: np.ndarray, state: SceneState3D, *, path: Path | None = None) -> float:
-    """min(s, 1 / s), s = the scale of `translation_score`: is the path as long as it should be?
+    """min(s, 1 / s) + r / mean_f |c_true(f)|, at most 1: is the path as long as it should be?
 
-    NaN where the camera does not travel. Blind to the path's form.
+    s = the scale, r and c as in `translation_score`; 0 where s is 0. NaN where the camera does not travel.
+    Blind to the path's form.
     """
     moved = _travels(state)
     if moved is None:
@@ -138,20 +156,31 @@ def travel_score(video: np.ndarray, state: SceneState3D, *, path: Path | None = 
     if not usable(video, state):
         return 0.0
     s, _ = _aligned(estimate_path(video, state) if path is None else path, state, moved)
-    return min(s, 1 / s) if s > 0 else 0.0
+    return min(1.0, min(s, 1 / s) + reading(state)[1] / _distance(moved)) if s > 0 else 0.0
 
 
 def _blurred(video: np.ndarray) -> Float[np.ndarray, "f h w 3"]:
     return np.stack([cv2.GaussianBlur(f, (0, 0), BLUR) for f in video.astype(np.float32) / 255])
 
 
+def _apart(state: SceneState3D) -> np.ndarray:
+    """`lit_mask` as far from what moves as the blur reaches, three standard deviations."""
+    near = np.ones((2 * math.ceil(3 * BLUR) + 1,) * 2, np.uint8)
+    return np.stack([cv2.erode(m.astype(np.uint8), near) for m in lit_mask(state)]).astype(bool)
+
+
 def _contrast(video: Float[np.ndarray, "f h w 3"], mask: np.ndarray) -> float:
-    """Mean absolute difference of two of the video's static pixels taken at random; what chance scores."""
+    """Mean of max(|I(p) - I(q)| - SLACK, 0) of static pixels p, q taken at random: what chance errs by."""
     pixels = video[:, ::STEP, ::STEP][mask[:, ::STEP, ::STEP]]
     if len(pixels) < 2:
         return 0.0
     order = np.random.default_rng(0).permutation(len(pixels))
-    return float(np.abs(pixels - pixels[order]).mean())
+    return _beyond(np.abs(pixels - pixels[order]).mean(axis=1))
+
+
+def _beyond(errors: np.ndarray) -> float:
+    """Mean of what differences of pixels have beyond `SLACK`."""
+    return float(np.maximum(errors - SLACK, 0).mean())
 
 
 def warp_errors(
@@ -175,13 +204,13 @@ def warp_errors(
 
 
 def warp_score(video: np.ndarray, state: SceneState3D) -> float:
-    """1 - mean max(|I_b(p) - I_a(warp(p))| - SLACK, 0) / mean |I(p) - I(q)|, at least 0.
+    """1 - mean max(|I_b(p) - I_a(warp(p))| - SLACK, 0) / mean max(|I(p) - I(q)| - SLACK, 0), at least 0.
 
-    p and q are any two static pixels. Frames a < b are `LAGS` of the clip apart; the warp is by the true
-    depth and poses (as in Zhou et al. 2017, arXiv 1704.07813, Eq. 2, with truth for the networks), where
-    visible. The denominator is of the video itself, so that a grey one has no contrast and scores 0. NaN
-    where the camera does not move. Blind to what moves, to detail below `BLUR`, and to where the picture has
-    no texture.
+    p and q are any two static pixels, so that chance scores 0. Frames a < b are `LAGS` of the clip apart;
+    the warp is by the true depth and poses (as in Zhou et al. 2017, arXiv 1704.07813, Eq. 2, with truth for
+    the networks), where visible. The denominator is of the video itself, so that a grey one has no contrast
+    and scores 0. NaN where the camera does not move. Blind to what moves, to detail below `BLUR`, and to
+    where the picture has no texture.
     """
     pose = state.world_to_camera
     moves = _travels(state) is not None or angles(pose, pose[:1]).max() > AWAY_TURN
@@ -189,7 +218,7 @@ def warp_score(video: np.ndarray, state: SceneState3D) -> float:
         return math.nan
     if not usable(video, state):
         return 0.0
-    soft, mask = _blurred(video), static_mask(state)
+    soft, mask = _blurred(video), _apart(state)
     contrast = _contrast(soft, mask)
     lags = sorted({max(1, round(lag * len(video))) for lag in LAGS})
     pairs = [(f, f + lag) for lag in lags for f in range(0, len(video) - lag, max(1, lag // 2))]
@@ -201,7 +230,7 @@ def _against(errors: np.ndarray, contrast: float) -> float:
     """The score of differences of pixels; of nothing to compare, or of a blank picture, 0."""
     if not len(errors) or contrast < 1 / 255:
         return 0.0
-    return float(np.clip(1 - np.maximum(errors - SLACK, 0).mean() / contrast, 0, 1))
+    return float(np.clip(1 - _beyond(errors) / contrast, 0, 1))
 
 
 def returns_of(state: SceneState3D) -> list[tuple[int, int]]:
@@ -218,16 +247,16 @@ def returns_of(state: SceneState3D) -> list[tuple[int, int]]:
 
 
 def coherence_score(video: np.ndarray, state: SceneState3D) -> float:
-    """1 - mean max(|I_a(p) - I_b(p)| - SLACK, 0) / mean |I(p) - I(q)| over `returns_of`, at least 0.
+    """1 - mean max(|I_a(p) - I_b(p)| - SLACK, 0) / mean max(|I(p) - I(q)| - SLACK, 0), at least 0.
 
-    When the camera is back, what does not move looks as before. NaN where it never comes back. Blind to
-    everything in between, so to the path's length, form and sign.
+    Frames a and b are `returns_of`: when the camera is back, what does not move looks as before. NaN where
+    it never comes back. Blind to everything in between, so to the path's length, form and sign.
     """
     pairs = returns_of(state)
     if not pairs:
         return math.nan
     if not usable(video, state):
         return 0.0
-    soft, mask = _blurred(video), static_mask(state)
+    soft, mask = _blurred(video), _apart(state)
     errors = [np.abs(soft[a] - soft[b])[mask[a] & mask[b]].mean(axis=1) for a, b in pairs]
     return _against(np.concatenate(errors), _contrast(soft, mask))

@@ -6,7 +6,9 @@ itself is faultless. Each starts at the true first frame. Those of the pixels be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -78,6 +80,13 @@ def palette(
     return np.clip(moved, 0, 255).round().astype(np.uint8)
 
 
+def things(
+    video: UInt8[np.ndarray, "f h w 3"], dose: float, rng: np.random.Generator, *, moving: np.ndarray
+) -> UInt8[np.ndarray, "f h w 3"]:
+    """`palette` of the pixels `moving` `[f h w]` alone."""
+    return np.where(moving[..., None], palette(video, dose, rng), video)
+
+
 PATHS: Mapping[str, Callable[[Share, float], Share]] = {
     "scale": scale,
     "wrong sign": wrong_sign,
@@ -95,6 +104,7 @@ DOSES: Mapping[str, tuple[float, ...]] = {  # the first is the smallest that a p
     "no return": (0.1, 0.2, 0.35, 0.6, 1.0),
     "non-rigid": (0.01, 0.02, 0.035, 0.06, 0.1),
     "palette": (0.04, 0.08, 0.14, 0.22, 0.35),
+    "things": (0.04, 0.08, 0.14, 0.22, 0.35),
 }
 
 
@@ -104,5 +114,25 @@ def refilm(scene: Scene3D, motion: Motion, name: str, dose: float) -> UInt8[np.n
     Raises:
       KeyError: a name that is not one of `PATHS`.
     """
-    share = PATHS[name](scene_lib.progress(scene.camera, scene.frames), dose)
-    return render3d.render(scene, motion, scene_lib.poses(scene.camera, share), geometry=False).video
+    return refilms(scene, motion, name, (dose,))[0]
+
+
+def refilms(
+    scene: Scene3D, motion: Motion, name: str, doses: Sequence[float], *, model: Any = None
+) -> list[UInt8[np.ndarray, "f h w 3"]]:
+    """`refilm` of each dose, in one OpenGL context: to make one costs as much as some twenty frames.
+
+    Args:
+      model: `room3d.model(scene)`, if it is there already.
+
+    Raises:
+      KeyError: a name that is not one of `PATHS`.
+    """
+    share = scene_lib.progress(scene.camera, scene.frames)
+    poses = [scene_lib.poses(scene.camera, PATHS[name](share, dose)) for dose in doses]
+    again = np.tile(np.arange(scene.frames), len(doses))
+    longer = dataclasses.replace(
+        motion, position=motion.position[again], orientation=motion.orientation[again]
+    )
+    video = render3d.render(scene, longer, np.concatenate(poses), model=model, geometry=False).video
+    return np.split(video, len(doses))

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from sora_jax.types import SceneState3D
+from sora_jax.worlds.scene3d import LIGHT, reach_3d
 
 CORNERS = 160  # at most, per anchor
 LEAST = 10  # places a pose is fitted to, at least
@@ -25,6 +26,7 @@ REPROJECTION = 1.5  # pixels: more is an outlier of a pose
 RENEW = 0.65  # share of an anchor's corners below which new ones are sought
 MOVING = 0.02  # metres from its first place: an object that ever goes farther is not part of the room
 TURNING = 0.02  # likewise of a quaternion's distance
+RIM = 0.05  # metres: a texel of the shadow map is 1.2 cm, and its edge is smoothed over some
 
 
 class Path(NamedTuple):
@@ -40,12 +42,35 @@ def usable(video: np.ndarray, state: SceneState3D) -> bool:
     return same and len(video) > 1
 
 
-def static_mask(state: SceneState3D) -> Bool[np.ndarray, "f h w"]:
-    """Pixels that show the room or an object that never moves."""
+def moving(state: SceneState3D) -> Bool[np.ndarray, " o"]:
+    """Objects that are ever elsewhere, or turned otherwise, than in frame 0."""
     shift = np.linalg.norm(state.position - state.position[:1], axis=-1).max(axis=0)
     turn = 1 - np.abs((state.orientation * state.orientation[:1]).sum(axis=-1)).min(axis=0)
-    still = np.concatenate([[True], (shift < MOVING) & (turn < TURNING)])
-    return still[state.segmentation]
+    return ~((shift < MOVING) & (turn < TURNING))
+
+
+def static_mask(state: SceneState3D) -> Bool[np.ndarray, "f h w"]:
+    """Pixels that show the room or an object that never moves."""
+    return np.concatenate([[True], ~moving(state)])[state.segmentation]
+
+
+def lit_mask(state: SceneState3D) -> Bool[np.ndarray, "f h w"]:
+    """`static_mask`, less what may lie in the shadow of an object that moves: it does not look alike twice.
+
+    A shadow is taken to be that of a ball of the object's reach and `RIM`, in light along `scene3d.LIGHT`.
+    """
+    mask, light = static_mask(state), np.array(LIGHT) / np.linalg.norm(LIGHT)
+    height, width = mask.shape[1:]
+    points = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), axis=-1).reshape(-1, 2)
+    for f in range(len(mask)) if moving(state).any() else ():
+        places = back_project(points, state.depth[f].ravel(), state.intrinsics[f], state.world_to_camera[f])
+        for k in np.flatnonzero(moving(state)):
+            away = places - state.position[f, k]
+            along = away @ light
+            aside = np.sqrt(np.maximum((away**2).sum(axis=1) - along**2, 0))
+            dark = (along > 0) & (aside < reach_3d(state.bodies[k]) + RIM)
+            mask[f] &= ~dark.reshape(height, width)
+    return mask
 
 
 def back_project(

@@ -15,7 +15,7 @@ two decimals, and a difference below half of the last is none.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,9 @@ from sora_jax import rng as rng_lib
 from sora_jax.evaluation.physics import certificate_picture
 from sora_jax.evaluation.physics.corruptions import CORRUPTIONS, Corruption, related
 from sora_jax.evaluation.physics.corruptions_bench import EVERY_CORRUPTION
-from sora_jax.evaluation.physics.suite import METRICS, MOVING, Metric
+from sora_jax.evaluation.physics.suite import METRICS, MOVING, Judged, Metric, Violation
 from sora_jax.evaluation.physics.suite_bench import BENCH, EVERY_METRIC
-from sora_jax.evaluation.physics.sweep import Say, Sweep, make_scenes, sweep
+from sora_jax.evaluation.physics.sweep import Say, Sweep, make_scenes, objects, sweep
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
 
 CEILING, RANK, SEPARATION = 0.98, -0.95, 0.95
@@ -92,7 +92,7 @@ def _rank_correlation(doses: list[float], means: list[float]) -> float:
     return float(spearmanr(doses, means)[0]) if len(set(means)) > 1 else 0.0  # pyright: ignore
 
 
-def _monotone(found: Sweep, m: int, own: Sequence[Corruption]) -> dict[str, Any]:
+def _monotone(found: Sweep, m: int, own: Sequence[Violation]) -> dict[str, Any]:
     series = {}
     for corruption in own:
         pairs = [_pair(found, corruption.name, m, d) for d in range(len(corruption.doses))]
@@ -112,21 +112,21 @@ def _monotone(found: Sweep, m: int, own: Sequence[Corruption]) -> dict[str, Any]
     return {"pass": bool(good) and all(good), "series": series}
 
 
-def _separations(found: Sweep, m: int, own: Sequence[Corruption], rng: np.random.Generator) -> dict[str, Any]:
+def _separations(found: Sweep, m: int, own: Sequence[Violation], rng: np.random.Generator) -> dict[str, Any]:
     cells = {c.name: {"dose": c.doses[0], **_separation(found, c.name, m, 0, rng)} for c in own}
     good = [c["auroc"] is not None and c["auroc"] >= SEPARATION for c in cells.values()]
     return {"pass": bool(good) and all(good), "cells": cells}
 
 
 def _specificity(
-    found: Sweep, metric: Metric, m: int, corruptions: Sequence[Corruption], rng: np.random.Generator
+    found: Sweep, metric: Judged, m: int, corruptions: Sequence[Violation], rng: np.random.Generator
 ) -> dict[str, Any]:
     """The metric's column of the matrix, at the largest dose of each corruption."""
     cells, failing = {}, []
     for corruption in corruptions:
         why = related(metric, corruption)
         cell = _separation(found, corruption.name, m, len(corruption.doses) - 1, rng)
-        own = metric.failure == corruption.failure
+        own = metric.failure in corruption.failures
         cells[corruption.name] = {"kind": "own" if own else "related" if why else "unrelated", **cell}
         if why and not own:
             cells[corruption.name]["reason"] = why
@@ -152,10 +152,10 @@ def _nulls(found: Sweep, m: int, rng: np.random.Generator) -> dict[str, Any]:
 
 
 def _certificate(
-    found: Sweep, metric: Metric, m: int, corruptions: Sequence[Corruption], *, seed: int
+    found: Sweep, metric: Judged, m: int, corruptions: Sequence[Violation], *, seed: int
 ) -> dict[str, Any]:
     rng = rng_lib.host(seed, "bootstrap", metric.name)
-    own = [c for c in corruptions if c.failure == metric.failure]
+    own = [c for c in corruptions if metric.failure in c.failures]
     gates = {
         "ceiling": _ceiling(found, m, rng),
         "monotone": _monotone(found, m, own),
@@ -203,18 +203,43 @@ def certify(
     """
     scenes = make_scenes(clips=clips, seed=seed, frames=frames, side=side, families=families, metrics=metrics)
     found = sweep(
+        objects(metrics),
         scenes,
-        metrics=metrics,
         corruptions=corruptions,
         seed=seed,
         autoencoder=autoencoder,
         nuisances=nuisances,
         say=say,
     )
+    return judge(found, metrics, corruptions, seed=seed)
+
+
+def judge(
+    found: Sweep, metrics: Sequence[Judged], corruptions: Sequence[Violation], *, seed: int
+) -> dict[str, dict[str, Any]]:
+    """Certificates by metric, in the order of the sweep's metric axis; `seed` is the bootstrap's."""
     return {
         metric.name: _certificate(found, metric, m, corruptions, seed=seed)
         for m, metric in enumerate(metrics)
     }
+
+
+def write(
+    certificates: Mapping[str, Mapping[str, Any]],
+    out: Path,
+    *,
+    settings: Mapping[str, Any],
+    picture: str = "matrix.png",
+    say: Say = print,
+) -> None:
+    """A JSON per metric and the `picture` of all, in the folder `out`."""
+    for name, certificate in certificates.items():
+        path = out / f"{name.replace(' ', '_')}.json"
+        text = json.dumps({"settings": settings, **certificate}, indent=1, allow_nan=False)
+        path.write_text(text + "\n")
+        verdict = "certified" if certificate["certified"] else f"fails {', '.join(certificate['failing'])}"
+        say(f"{name}: {verdict}")
+    certificate_picture.save(certificates, out / picture)
 
 
 def run(
@@ -253,10 +278,5 @@ def run(
         say=say,
     )
     settings = {"clips_per_family": clips, "seed": seed, "frames": frames, "side": side}
-    for name, certificate in found.items():
-        path = out / f"{name.replace(' ', '_')}.json"
-        path.write_text(json.dumps({"settings": settings, **certificate}, indent=1, allow_nan=False) + "\n")
-        verdict = "certified" if certificate["certified"] else f"fails {', '.join(certificate['failing'])}"
-        say(f"{name}: {verdict}")
-    certificate_picture.save(found, out / "matrix.png")
+    write(found, out, settings=settings, say=say)
     return found

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from sora_jax.evaluation.physics import edits_looks as looks
 from sora_jax.evaluation.physics import edits_motion as motion
 from sora_jax.evaluation.physics.edits import Edit
-from sora_jax.evaluation.physics.suite import MOVING, PROPERTIES, STRAIGHT, Metric
+from sora_jax.evaluation.physics.suite import MOVING, PROPERTIES, STRAIGHT, Judged, Violation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,11 @@ class Corruption:
     unit: str
     changes: frozenset[str]
     apply: Edit
+
+    @property
+    def failures(self) -> frozenset[str]:
+        """Of the metrics that have to see it."""
+        return frozenset({self.failure})
 
 
 def corruption(
@@ -273,9 +278,9 @@ CORRUPTIONS: tuple[Corruption, ...] = (
 )
 
 
-def related(metric: Metric, of: Corruption) -> str | None:
+def related(metric: Judged, of: Violation) -> str | None:
     """Why a metric must or may see a corruption by nature; None where it must not."""
-    if metric.failure == of.failure:
+    if metric.failure in of.failures:
         return "its own failure"
     shared = sorted(metric.reads & of.changes)
     return "; ".join(f"both concern {PROPERTIES[name]}" for name in shared) or None

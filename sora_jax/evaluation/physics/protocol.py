@@ -40,7 +40,7 @@ NULLS = ("frozen", "linear", "noise", "shuffled")
 # What a prompt alone determines; the first frame settles the rest but for motion.
 FROM_TEXT = (
     *("births and deaths", "clones", "identity", "color", "shape", "pairing", "constancy", "penetration"),
-    "direction",
+    *("direction", "framing"),
 )
 FROM_IMAGE = ("count", "left or right", "above or below", "contrast", "size", "speed word")
 Values = dict[str, float]  # metric -> score in [0, 1], NaN where it does not apply

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import UInt8
@@ -58,7 +59,45 @@ PROPERTIES: Mapping[str, str] = {
     "moves": "steps from cell to cell of a board",
     "policy": "which goal a player takes",
     "map": "what stands where on a board",
+    "turn": "which way the camera looks",
+    "way": "the form of the camera's way",
+    "length": "how long the camera's way is",
+    "lines": "the lines along which the room moves over the picture",
+    "view": "what part of the room is seen at an instant",
+    "again": "what is seen when the camera is back",
+    "rigid": "whether the room keeps its form",
+    "tint": "the colours of the room",
 }
+
+
+class Judged(Protocol):
+    """What a certificate knows of a metric (`Metric`, `suite_camera.CameraMetric`)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def failure(self) -> str: ...
+    @property
+    def families(self) -> tuple[str, ...]: ...
+    @property
+    def reads(self) -> frozenset[str]: ...
+
+
+class Violation(Protocol):
+    """What a certificate knows of a corruption (`Corruption`, `suite_camera.CameraCorruption`)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def failures(self) -> frozenset[str]: ...
+    @property
+    def families(self) -> tuple[str, ...]: ...
+    @property
+    def doses(self) -> tuple[float, ...]: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def changes(self) -> frozenset[str]: ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,8 @@ from sora_jax.worlds.scene import PALETTE
 
 UNMATCHED = 1.0  # price of leaving a track or a detection unmatched; a pair may cost up to twice that
 REACH = 1.2  # world units from the predicted place that cost 1
+TURNED = 0.6  # world units that it costs more to be near the last place, not the predicted one: a bounce
+RIM = 1.0  # world units squared, under which what is only seen between others may be their mixed rim
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,9 @@ def parse(video: UInt8[np.ndarray, "f h w 3"], *, fps: float, min_radius: float 
     x, y, radius = segment.world_units(found["x"], found["y"], found["area"], height=height, width=width)
     place = np.stack([x, y], axis=-1)
     track = assign(found, place, radius, frames=frames)
+    kept = ~_rims(found, radius, track, frames=frames)[track]
+    found, place, radius = found[kept], place[kept], radius[kept]
+    track = np.unique(track[kept], return_inverse=True)[1]
     return _tracks(found, place, radius, track, video.shape, fps=fps, base=base)
 
 
@@ -106,8 +111,8 @@ def assign(
 ) -> Int[np.ndarray, " k"]:
     """Track number of each detection.
 
-    A track predicts its next place with the mean of standing still and going on; one that was lost may be
-    taken up again in any later frame, from a place ever less certain.
+    A track predicts its next place with the mean of standing still and going on, or for `TURNED` more where
+    it was; one that was lost may be taken up again in any later frame, from a place ever less certain.
 
     Args:
       found: `segment.DETECTION_DTYPE`, in order of frame; place, radius: the same in world units.
@@ -151,12 +156,27 @@ def _cost(
     since = np.maximum(found["frame"][old] - found["frame"][before], 1)
     speed = (place[old] - place[before]) / since[:, None]
     predicted = place[old] + speed * np.minimum(gap, 4)[:, None] * 0.75
-    distance = np.linalg.norm(predicted[:, None] - place[new], axis=-1)
+    on, still = (np.linalg.norm(p[:, None] - place[new], axis=-1) for p in (predicted, place[old]))
+    distance = np.where(gap[:, None] == 1, np.minimum(on, still + TURNED), on)
     reach = REACH * (1 + 0.25 * np.minimum(gap - 1, 8))
     hue = np.linalg.norm(found["rgb"][old][:, None] - found["rgb"][new], axis=-1) / 0.35
     ratio = np.abs(np.log(radius[old][:, None] / radius[new]))
     cut_off = found["edge"][old][:, None] | found["edge"][new]
     return distance / reach[:, None] + 0.7 * np.minimum(hue, 2) + np.where(cut_off, 0.3, 1.0) * ratio
+
+
+def _rims(
+    found: np.ndarray, radius: Float[np.ndarray, " k"], track: Int[np.ndarray, " k"], *, frames: int
+) -> Bool[np.ndarray, " o"]:
+    """Tracks that are no object: small, cut out of groups only, and in fewer than half of the frames.
+
+    Where two objects touch, the pixels between them have a mixed colour, which may be a third one's.
+    """
+    count = int(track.max()) + 1 if len(track) else 0
+    seen = np.bincount(track, minlength=count)
+    apart = np.bincount(track, weights=~found["touching"], minlength=count)
+    area = np.bincount(track, weights=np.pi * radius**2, minlength=count) / np.maximum(seen, 1)
+    return (apart == 0) & (area < RIM) & (seen < frames / 2)
 
 
 def _tracks(

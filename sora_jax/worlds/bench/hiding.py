@@ -8,6 +8,7 @@ the same two frames as the two impossible ones, so no score of single frames can
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,20 +19,27 @@ from sora_jax.worlds.bench.case import Event, Variant, cast, frame_after, screen
 from sora_jax.worlds.placing import Draw
 
 LEAST_HIDDEN = 2  # frames
+LEAST_UNSEEN = (
+    3  # frames of a quadruplet, exchanged in the middle one: no edge is within a pixel of the screen's
+)
 WIDEST = 1.35  # half an object's width, world units
+FILLED = (
+    0.45  # of the frame, at most, by screen and thing: what fills half of it is no longer before a background
+)
+MOST = 6.0  # world units: a screen's width in a frame of any width
 SHAPES = ("circle", "square", "triangle")
 
 
 def occlusion(draw: Draw) -> tuple[Variant, ...]:
-    """An object passes behind a screen, or a screen passes before it, for 2 frames to half the clip."""
+    """An object passes behind a screen, or a screen before it, for 2 frames to a third of the clip."""
     (thing,) = _narrow(draw, 1)
     color = draw.pick([c for c in scene_lib.COLORS if c != thing.color])
     reach = across(thing)
     if draw.rng.random() < 0.5:
-        width, place, velocity = _passing(draw, reach)
+        width, place, velocity = _passing(draw, reach, _widest(draw, (thing,)))
         verbs = ("passes behind", 0, 1)
     else:
-        width, place, velocity = _covering(draw, reach)
+        width, place, velocity = _covering(draw, reach, _widest(draw, (thing,)))
         verbs = ("passes in front of", 1, 0)
     hidden, seen = _hidden(place, velocity, width, reach)
     bodies = (thing, screen(color, width))
@@ -53,7 +61,7 @@ def permanence(draw: Draw) -> tuple[Variant, ...]:
     nothing = draw.rng.random() < 0.5  # instead of the second object
     color = draw.pick([c for c in scene_lib.COLORS if c not in (first.color, second.color)])
     reach = max(across(first), across(second))
-    width, place, velocity = _passing(draw, reach)
+    width, place, velocity = _passing(draw, reach, _widest(draw, (first, second)), least=LEAST_UNSEEN)
     bodies = (first, second, screen(color, width))
     hidden, seen = _hidden(place, velocity, width, reach)
     place, velocity = place[[0, 0, 1]], velocity[[0, 0, 1]]
@@ -124,12 +132,21 @@ def _hidden(place: np.ndarray, velocity: np.ndarray, width: float, reach: float)
     return float(ends[0]), float(ends[1])
 
 
-def _passing(draw: Draw, reach: float) -> tuple[float, np.ndarray, np.ndarray]:
+def _widest(draw: Draw, things: Sequence[Body]) -> float:
+    """A screen's greatest width: as high as the frame, it and any of the things fill `FILLED` of it."""
+    half_x, half_y = draw.half
+    thing = max(math.pi * body.radius**2 for body in things)
+    return min(MOST, FILLED * 2 * half_x - thing / (2 * half_y))
+
+
+def _passing(
+    draw: Draw, reach: float, widest: float, *, least: int = LEAST_HIDDEN
+) -> tuple[float, np.ndarray, np.ndarray]:
     """The screen's width, and (thing, screen) places and velocities `[2 2]`; the thing is in view first."""
     half_x, half_y = draw.half
     total = draw.seconds
     while True:
-        width = draw.between(2 * reach + 0.3, min(2 * half_x - 4 * reach - 0.4, 6.0))
+        width = draw.between(2 * reach + 0.3, min(2 * half_x - 4 * reach - 0.4, widest))
         side, at = draw.pick((-1, 1)), draw.between(-0.5, 0.5)
         nearest, farthest = at + width / 2 + reach + 0.2, at - width / 2 - reach - 0.6
         if nearest > half_x - reach or farthest < -half_x:
@@ -139,15 +156,15 @@ def _passing(draw: Draw, reach: float) -> tuple[float, np.ndarray, np.ndarray]:
         high = min(half_y - reach - 0.2, 1.5 * width - reach - 0.1)
         place = np.array([[side * start, draw.between(-high, high)], [side * at, 0.0]])
         hidden, seen = _hidden(place, velocity, width, reach)
-        if frame_after(seen, draw.fps) - frame_after(hidden, draw.fps) >= LEAST_HIDDEN:
+        if frame_after(seen, draw.fps) - frame_after(hidden, draw.fps) >= least:
             return width, place, velocity
 
 
-def _covering(draw: Draw, reach: float) -> tuple[float, np.ndarray, np.ndarray]:
+def _covering(draw: Draw, reach: float, widest: float) -> tuple[float, np.ndarray, np.ndarray]:
     """As `_passing`, but the thing rests and the screen goes past it."""
     half_x, half_y = draw.half
     while True:
-        width, side = draw.between(2 * reach + 0.4, 6.0), draw.pick((-1, 1))
+        width, side = draw.between(2 * reach + 0.4, widest), draw.pick((-1, 1))
         x = draw.between(-half_x / 3, half_x / 3)
         latest = x - reach - width / 2 - 0.2
         start = draw.between(max(-half_x - width / 2, latest - 3), latest)

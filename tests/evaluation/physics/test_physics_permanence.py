@@ -13,6 +13,7 @@ from sora_jax.evaluation.physics.edits import draw
 from sora_jax.evaluation.physics.sweep import make_scenes
 from sora_jax.evaluation.physics.tracks import parse
 from sora_jax.worlds.bench.source import BenchSource
+from sora_jax.worlds.state import film
 
 MEASURES = {
     "reappearance": permanence.reappearance,
@@ -47,6 +48,17 @@ def scene():
         if all(m is not None for m in made) and found and len(found[0].due) > 9:
             return scene
     raise AssertionError("no clip of twelve serves")
+
+
+@pytest.mark.parametrize("family", ["occlusion", "permanence"])
+def test_every_clip_has_a_number_and_the_truth_full_marks(family):
+    source = BenchSource(family, seed=5, length=20, height=32, width=32)
+    for number in range(20):
+        _, state = film(source.case(number)[0].state, height=32, width=32)
+        assert permanence.passages(state), number
+    for number in range(0, 20, 5):
+        clip = source[number * source.variants]
+        assert permanence.reappearance(parse(clip.video, fps=clip.fps), clip.state) == 1
 
 
 def test_the_truth_has_full_marks(scene):

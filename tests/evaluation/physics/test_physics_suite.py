@@ -174,6 +174,7 @@ def test_nan_where_the_truth_says_nothing(pair):
         "above or below",
         "contrast",
         "pairing",
+        "framing",  # it goes out of view
     }
     image = suite.scores(suite.observe(draw(pair, SHOT)[:1], fps=SHOT.fps), _first(pair))
     assert {n for n in names if not math.isnan(image[n])} >= {"position", "count", "color", "shape", "size"}
