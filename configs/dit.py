@@ -8,13 +8,14 @@
 | smoke | tiny | 2 cores | 1 minute | nothing: it shows that the road is open |
 | cpu | ti | 2 cores | hours, in pieces | see sora_jax/pretrained/*/card.md |
 | gpu | s | one H200 | 18 minutes | not run yet |
+| s, b, l, xl, 2b, 7b, wan-1.3b | as named | TPU slices | see experiments/002_plans | compiled, not run |
 """
 
 from ml_collections import ConfigDict
 
 
 def get_config(variant: str = "cpu") -> ConfigDict:
-    """The table of `variant`: smoke, cpu or gpu."""
+    """The table of `variant`: one of the table above."""
     config = ConfigDict(
         {
             "kind": "transformer",
@@ -29,6 +30,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 "levels": 24,
                 "scan": False,
                 "remat": "none",
+                "attention": "xla",  # or "splash", a kernel for TPUs
                 "dtype": "float32",
             },
             "data": {
@@ -76,6 +78,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             "train": {
                 "total_steps": 5_000,
                 "ema_decay": 0.999,
+                "accumulate": 1,  # pieces of a batch, one after the other, whose gradients are averaged
                 "log_every": 50,
                 "evaluate_every": 1000,
                 "checkpoint_every": 1000,
@@ -111,6 +114,18 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             config.data.stages = ((2000, ((1, 0.9), (33, 0.1))), (None, ((1, 0.2), (33, 0.8))))
             config.train.update(total_steps=20_000, ema_decay=0.999)
             config.optimizer.update(cooldown_steps=1200)
+        case "s" | "b" | "l" | "xl" | "2b" | "7b" | "wan-1.3b":
+            # For `sora_jax.plan`, and for whoever has the slice: rows of one clip, 512 bytes of text.
+            config.model.update(size=variant, text="bytes_s", dtype="bfloat16", levels=64, scan=True)
+            config.model.update(remat="full", attention="splash")
+            config.data.update(rows=16, row_tokens=16_384, row_text=512, max_segments=16, workers=8)
+            config.data.oversize = "error"
+            config.data.stages = ((None, None),)
+            config.optimizer.update(name="adamw", learning_rate=1e-4, weight_decay=0.01)
+            config.train.update(total_steps=100_000, ema_decay=0.9999)
         case _:
-            raise ValueError(f"no variant {variant!r} of configs/dit.py: use smoke, cpu or gpu")
+            raise ValueError(
+                f"no variant {variant!r} of configs/dit.py: use smoke, cpu, gpu, s, b, l, xl, 2b, 7b or "
+                "wan-1.3b"
+            )
     return config
