@@ -182,7 +182,7 @@ def _train(config: Table, parts: Denoising, batch: PackedBatch, mesh: Mesh, sett
 
 
 def _sample(config: Table, parts: Denoising, batch: PackedBatch, mesh: Mesh, settings: Settings) -> Program:
-    params = jax.eval_shape(_init(parts, batch), jax.random.key(0))
+    params = jax.eval_shape(lambda: _init(parts, batch)(jax.random.key(0)))
     (rows, tokens), text = batch.segment.shape, batch.text.shape[1]
     calls = settings.steps * (2 if settings.guidance_scale != 1 else 1)
     calls = calls * 2 if settings.sampler == "heun" else calls
@@ -206,8 +206,8 @@ def _decode(
     latents = jax.ShapeDtypeStruct((rows, *shape, decoder.channels), jnp.float32)
     channel = jax.ShapeDtypeStruct((decoder.channels,), jnp.float32)
 
-    def init(key: Any) -> Any:
-        side = decoder.ratio[1:]
+    def init() -> Any:
+        key, side = jax.random.key(0), decoder.ratio[1:]
         return decoder.init(key, jnp.zeros((1, 1 + decoder.ratio[0], *side, 3)), key)["params"]
 
     def decode(params: Any, mean: Any, std: Any, latents: Any) -> Any:
@@ -215,7 +215,7 @@ def _decode(
         frozen = FrozenAutoencoder(model=decoder, params=params, statistics=statistics, fingerprint="")
         return frozen.decode(latents)
 
-    params = jax.eval_shape(init, jax.random.key(0))
+    params = jax.eval_shape(init)
     whole = NamedSharding(mesh, PartitionSpec())
     placed = [_placed(x, jax.tree.map(lambda _: whole, x)) for x in (params, channel, channel)]
     flops = float(cost.count_decoder_flops(decoder, rows=rows, latents=shape))

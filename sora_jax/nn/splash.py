@@ -12,10 +12,13 @@ which context cuts,
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernels
-from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
+from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask_info import MaskInfo
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
@@ -42,58 +45,53 @@ def splash_attention(
     Raises:
       ValueError: queries or keys, per device, that are no multiple of 128, or a mesh that does not divide.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    sizes = {axis: mesh.shape.get(axis, 1) for axis in (*ROWS, HEADS, TOKENS)}
-    # The one row of an initialisation stays whole.
-    rows = ROWS if query.shape[0] % (sizes["data"] * sizes["fsdp"]) == 0 else None
     own = key_segment is query_segment
-    if mesh.empty:
-        heads, tokens, parts = None, None, 1
-    elif own and query.shape[2] % (sizes[HEADS] * sizes[TOKENS]) == 0:
-        heads, tokens, parts = (HEADS, TOKENS), None, 1
-    else:
-        heads, tokens, parts = HEADS, TOKENS, sizes[TOKENS]
-    kernel = _kernel(query, key, parts=parts, share=_share(query.shape[2], heads, sizes), interpret=interpret)
-
     # Padding sees no key: no key has segment -1. A query without keys gets the mean of all values; drop it.
     key_ids = jnp.where(key_segment == 0, -1, key_segment)
     has_key = query_segment != 0 if own else jnp.any(query_segment[:, :, None] == key_ids[:, None, :], -1)
 
     def local(query, key, value, query_ids, key_ids):
+        kernel = _kernel(query.shape[2], key.shape[2], interpret=interpret)
         return jax.vmap(kernel)(query, key, value, segment_ids=kernels.SegmentIds(query_ids, key_ids))
 
-    if not mesh.empty:
-        outer = PartitionSpec(rows, heads, tokens, None)
-        inner = PartitionSpec(rows, heads, None, None)
-        ids = PartitionSpec(rows, tokens), PartitionSpec(rows, None)
-        local = jax.shard_map(
-            local, mesh=mesh, in_specs=(outer, inner, inner, *ids), out_specs=outer, check_vma=False
-        )
-        query = constrain(query, ROWS, TOKENS, HEADS, None)
+    query = constrain(query, ROWS, TOKENS, HEADS, None)
     query, key, value = (jnp.swapaxes(x, 1, 2) for x in (query * scale, key, value))
-    out = jnp.swapaxes(local(query, key, value, query_segment, key_ids), 1, 2)
-    if not mesh.empty:
-        out = constrain(out, ROWS, TOKENS, HEADS, None)
+    cut = _over_mesh(local, rows=query.shape[0], heads=query.shape[1], own=own)
+    out = jnp.swapaxes(cut(query, key, value, query_segment, key_ids), 1, 2)
+    out = constrain(out, ROWS, TOKENS, HEADS, None)
     return jnp.where(has_key[:, :, None, None], out, 0).astype(value.dtype)
 
 
-def _share(count: int, axes: str | tuple[str, ...] | None, sizes: dict[str, int]) -> int:
-    """Heads of one device.
+def _over_mesh(local: Callable[..., Array], *, rows: int, heads: int, own: bool) -> Callable[..., Array]:
+    """`local` on every device's share of the mesh in force; see the module's docstring.
 
     Raises:
-      ValueError: they do not divide.
+      ValueError: heads that tensor does not divide.
     """
-    for axis in (axes,) if isinstance(axes, str) else axes or ():
-        if count % sizes[axis]:
-            raise ValueError(f"{count} heads do not divide over {axis} = {sizes[axis]}")
-        count //= sizes[axis]
-    return count
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return local
+    if heads % mesh.shape[HEADS]:
+        raise ValueError(f"{heads} heads do not divide over {HEADS} = {mesh.shape[HEADS]}")
+    shares = math.prod(mesh.shape[axis] for axis in ROWS)
+    by_rows = ROWS if rows % shares == 0 else None  # the one row of an initialisation stays whole
+    exchange = own and heads % (mesh.shape[HEADS] * mesh.shape[TOKENS]) == 0
+    by_heads, by_tokens = ((HEADS, TOKENS), None) if exchange else (HEADS, TOKENS)
+    queries = PartitionSpec(by_rows, by_heads, by_tokens, None)
+    keys = PartitionSpec(by_rows, by_heads, None, None)
+    ids = PartitionSpec(by_rows, by_tokens), PartitionSpec(by_rows, None)
+    return jax.shard_map(
+        local, mesh=mesh, in_specs=(queries, keys, keys, *ids), out_specs=queries, check_vma=False
+    )
 
 
-def _kernel(query: Array, key: Array, *, parts: int, share: int, interpret: bool):
-    """The kernel of one device: `share` heads, the queries in `parts` parts, all keys."""
-    n, m = query.shape[1] // parts, key.shape[1]
-    block_q, block_kv = _block(n, "queries"), _block(m, "keys")
+def _kernel(queries: int, keys: int, *, interpret: bool) -> kernels.SplashAttentionKernel:
+    """The kernel for so many queries and keys of one device.
+
+    It has no mask but the segments, and so walks all blocks. `make_splash_mha` of a full mask comes to the
+    same after looking at every block of it on the host: seconds for 100,000 tokens.
+    """
+    block_q, block_kv = _block(queries, "queries"), _block(keys, "keys")
     blocks = kernels.BlockSizes(
         block_q=block_q,
         block_kv=block_kv,
@@ -102,9 +100,19 @@ def _kernel(query: Array, key: Array, *, parts: int, share: int, interpret: bool
         block_q_dq=block_q,
         block_kv_dq=block_kv,
     )
-    mask = masks.MultiHeadMask([masks.FullMask((n, m))] * share)
-    return kernels.make_splash_mha(
-        mask, block_sizes=blocks, head_shards=1, q_seq_shards=1, interpret=interpret
+    none = MaskInfo(
+        data_next=None, mask_next=None, block_mask=None, partial_mask_blocks=None, q_sequence=None
+    )
+    return kernels.SplashAttentionKernel(
+        *(none, none, none),
+        block_sizes=blocks,
+        is_mqa=False,
+        save_residuals=False,
+        mask_value=kernels.DEFAULT_MASK_VALUE,
+        attn_logits_soft_cap=None,
+        residual_checkpoint_name=None,
+        mask_function=None,
+        interpret=interpret,
     )
 
 

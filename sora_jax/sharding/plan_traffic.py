@@ -138,7 +138,7 @@ def _moved(module: Module, line: Instruction, shapes: Mapping[str, str]) -> int:
             return 2 * result
         case "fusion":
             body = module.computations.get(next(called(line)), ())
-            return _read(body, operands) + _written(body, result)
+            return _read(body, operands) + _written(body)
         case _:
             return result + sum(size_of(shape, space=0) for shape in operands)
 
@@ -168,12 +168,20 @@ def _read(body: tuple[Instruction, ...], operands: list[str]) -> int:
     return sum(of(p.name, size_of(shape, space=0)) for p, shape in zip(parameters, operands, strict=False))
 
 
-def _written(body: tuple[Instruction, ...], result: int) -> int:
-    """Bytes that a fusion writes: its result, or the update where it updates a buffer in place."""
+def _written(body: tuple[Instruction, ...]) -> int:
+    """Bytes that a fusion writes: its results, of one that updates a buffer in place the update."""
     lines = {line.name: line for line in body}
-    root = next((line for line in body if line.root), None)
-    while root is not None and root.op == "bitcast":
-        root = lines.get(root.operands[0])
-    if root is None or root.op != "dynamic-update-slice" or root.operands[1] not in lines:
-        return result
-    return min(result, size_of(lines[root.operands[1]].shape))
+
+    def of(line: Instruction) -> int:
+        source = line
+        while source.op == "bitcast":
+            source = lines[source.operands[0]]
+        match source.op:
+            case "tuple":
+                return sum(of(lines[name]) for name in source.operands)
+            case "dynamic-update-slice":
+                return size_of(lines[source.operands[1]].shape)
+            case _:
+                return size_of(line.shape, space=0)
+
+    return sum(of(line) for line in body if line.root)
