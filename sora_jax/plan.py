@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
             plans = build.search(config, request, minutes=options.minutes, show=_show)
         else:
             plans = [build.plan(config, request, hlo=options.hlo)]
-    if options.search and plans and plans[0].fits:
+    if options.search and plans[0].fits:
         print("The fastest that fits:", end=" ")
     _show(plans[0])
     if options.out is not None:

@@ -1,5 +1,4 @@
-"""The programs that a config runs, with shapes in place of arrays: to be compiled for a machine that is not
-there.
+"""The programs that a config runs, with shapes in place of arrays: to be compiled for an absent machine.
 
 Nothing here is a model of a program: `train` is the step of `train.py`, `sample` is the sampler of
 `sample.py`, `decode` is the frozen autoencoder's decoder.
@@ -93,20 +92,22 @@ def program(
     )
     share = mesh.shape["data"] * mesh.shape["fsdp"]
     pieces = config.train.accumulate if what == "train" else 1
-    rows = share * pieces if rows is None else rows
-    if rows % (share * pieces):
+    row_count = share * pieces if rows is None else rows
+    if row_count % (share * pieces):
         raise ValueError(
-            f"{rows} rows do not divide over data x fsdp x accumulate = {share * pieces}: use a multiple"
+            f"{row_count} rows do not divide over data x fsdp x accumulate = {share * pieces}: use a multiple"
         )
     if what == "decode":
-        return _decode(decoder, grid, mesh, patch=tuple(config.patch), rows=rows)
+        return _decode(decoder, grid, mesh, patch=tuple(config.patch), rows=row_count)
     parts = denoising(config, channels=decoder.channels)
     _check_heads(parts.model.heads, mesh)
-    step = LANES * mesh.shape["context"]
-    tokens = -(-int(np.prod(grid)) // step) * step
-    batch = _batch(config, parts.model.patch_width, rows=rows, tokens=tokens)
-    make = _train if what == "train" else _sample
-    return make(config, parts, _placed(batch, context.batch_shardings(batch, mesh)), mesh, settings)
+    multiple = LANES * mesh.shape["context"]
+    tokens = -(-int(np.prod(grid)) // multiple) * multiple
+    batch = _batch(config, parts.model.patch_width, rows=row_count, tokens=tokens)
+    batch = _placed(batch, context.batch_shardings(batch, mesh))
+    if what == "train":
+        return _train(config, parts, batch, mesh)
+    return _sample(parts, batch, mesh, settings)
 
 
 def _check_heads(heads: int, mesh: Mesh) -> None:
@@ -157,7 +158,7 @@ def _init(parts: Denoising, batch: PackedBatch) -> Callable[[Any], Any]:
     return init_params
 
 
-def _train(config: Table, parts: Denoising, batch: PackedBatch, mesh: Mesh, settings: Settings) -> Program:
+def _train(config: Table, parts: Denoising, batch: PackedBatch, mesh: Mesh) -> Program:
     abstract = state.abstract_state(_init(parts, batch), parts.optimizer)
     shardings = rules.state_shardings(abstract, mesh)
     step_fn = step.make_step(
@@ -181,7 +182,7 @@ def _train(config: Table, parts: Denoising, batch: PackedBatch, mesh: Mesh, sett
     )
 
 
-def _sample(config: Table, parts: Denoising, batch: PackedBatch, mesh: Mesh, settings: Settings) -> Program:
+def _sample(parts: Denoising, batch: PackedBatch, mesh: Mesh, settings: Settings) -> Program:
     params = jax.eval_shape(lambda: _init(parts, batch)(jax.random.key(0)))
     (rows, tokens), text = batch.segment.shape, batch.text.shape[1]
     calls = settings.steps * (2 if settings.guidance_scale != 1 else 1)
@@ -202,7 +203,7 @@ def _sample(config: Table, parts: Denoising, batch: PackedBatch, mesh: Mesh, set
 def _decode(
     decoder: autoencoder_lib.Autoencoder, grid: patches.Grid, mesh: Mesh, *, patch: patches.Grid, rows: int
 ) -> Program:
-    shape = tuple(side * step for side, step in zip(grid, patch, strict=True))
+    shape = (grid[0] * patch[0], grid[1] * patch[1], grid[2] * patch[2])
     latents = jax.ShapeDtypeStruct((rows, *shape, decoder.channels), jnp.float32)
     channel = jax.ShapeDtypeStruct((decoder.channels,), jnp.float32)
 

@@ -136,10 +136,13 @@ def search(
     Args:
       minutes: no compilation is begun after so long.
       show: called with every plan as it is made.
+
+    Raises:
+      ValueError: nothing to try: no mesh divides the rows, or no time.
     """
     deadline = time.monotonic() + 60 * minutes
     plans = []
-    for mesh in meshes(len(plan_chips.devices_of(request.topology))):
+    for mesh in meshes(plan_chips.count_devices(request.topology)):
         share = mesh.get("data", 1) * mesh["fsdp"]
         if request.rows is not None and request.rows % share:
             continue
@@ -153,6 +156,8 @@ def search(
             show(plans[-1])
             if plans[-1].fits:
                 break
+    if not plans:
+        raise ValueError(f"nothing to try for {request.rows} rows in {minutes} minutes: give more of either")
     return sorted(plans, key=_seconds_per_row)
 
 

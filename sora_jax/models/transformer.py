@@ -230,9 +230,12 @@ class Transformer(nn.Module):
             return jax.vmap(lambda k: block.init(k, x, **context)["params"])(keys)
 
         params = self.param("blocks", init)
-        layer = _rematerialized(
-            lambda x, params, context: _held(block.apply({"params": params}, x, **context)), self.remat
-        )
+
+        def apply(x: Any, params: Any, context: dict[str, Any]) -> Any:
+            y: Any = block.apply({"params": params}, x, **context)
+            return _held(y)
+
+        layer = _rematerialized(apply, self.remat)
         x = _held(x)
         if self.scan:
             return jax.lax.scan(lambda x, params: (layer(x, params, context), None), x, params)[0]

@@ -56,8 +56,9 @@ def attend(
         case "splash":
             if bias is not None:
                 raise ValueError("attention='splash' has no bias: use 'xla'")
-            segments = {"query_segment": query_segment, "key_segment": key_segment}
-            return splash_attention(query, key, value, **segments, scale=scale)
+            return splash_attention(
+                query, key, value, query_segment=query_segment, key_segment=key_segment, scale=scale
+            )
         case _:
             raise ValueError(f"attention implementation {implementation!r} is not one of xla, splash")
 

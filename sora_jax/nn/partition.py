@@ -1,5 +1,4 @@
-"""How activations are cut over the mesh, said to the compiler by the names of its axes
-(`sharding.mesh.AXES`).
+"""How activations are cut over the mesh, said to the compiler by the mesh's axes (`sharding.mesh.AXES`).
 
 Rows lie along data and fsdp, the tokens of a row along context, heads along tensor. Parameters are cut along
 fsdp too (`sharding.rules`), along their width; left alone, the partitioner was seen to follow that and to

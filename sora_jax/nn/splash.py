@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +51,7 @@ def splash_attention(
     key_ids = jnp.where(key_segment == 0, -1, key_segment)
     has_key = query_segment != 0 if own else jnp.any(query_segment[:, :, None] == key_ids[:, None, :], -1)
 
-    def local(query, key, value, query_ids, key_ids):
+    def local(query: Array, key: Array, value: Array, query_ids: Array, key_ids: Array) -> Any:
         kernel = _kernel(query.shape[2], key.shape[2], interpret=interpret)
         return jax.vmap(kernel)(query, key, value, segment_ids=kernels.SegmentIds(query_ids, key_ids))
 
@@ -62,7 +63,7 @@ def splash_attention(
     return jnp.where(has_key[:, :, None, None], out, 0).astype(value.dtype)
 
 
-def _over_mesh(local: Callable[..., Array], *, rows: int, heads: int, own: bool) -> Callable[..., Array]:
+def _over_mesh(local: Callable[..., Any], *, rows: int, heads: int, own: bool) -> Callable[..., Any]:
     """`local` on every device's share of the mesh in force; see the module's docstring.
 
     Raises:

@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import fcntl
 import importlib.util
+import math
 import os
 import re
 import tempfile
@@ -72,6 +73,16 @@ def chip_of(topology: str) -> Chip:
     return CHIPS[match[1]]
 
 
+def count_devices(topology: str) -> int:
+    """Devices of a slice, from its name alone.
+
+    Raises:
+      ValueError: as `chip_of`.
+    """
+    chip_of(topology)
+    return math.prod(int(side) for side in topology.partition(":")[2].split("x"))
+
+
 def has_libtpu() -> bool:
     """Whether the TPU's compiler is installed."""
     return importlib.util.find_spec("libtpu") is not None
@@ -92,6 +103,10 @@ def devices_of(topology: str) -> Sequence[jax.Device]:
         return topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
     except jax.errors.JaxRuntimeError as error:
         reason = str(error).split("\n")[0]
+        if "lockfile" in reason:
+            raise ValueError(
+                "another process uses libtpu: wait for it, or remove /tmp/libtpu_lockfile if there is none"
+            ) from error
         raise ValueError(
             f"topology {topology!r} is no slice that libtpu knows ({reason}): use even sides, as "
             "v5p:4x4x4, v6e:8x8 or v5e:4x4"

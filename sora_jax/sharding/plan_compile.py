@@ -56,14 +56,18 @@ class Compiled:
     cpu_seconds: float
 
 
-def compile_program(fn: Callable[..., Any], args: tuple[Any, ...], static: Mapping[str, Any]) -> Compiled:
-    """Traces, lowers and compiles `fn(*args, **static)` for the TPUs that the arguments' shardings name.
+def compile_program(
+    fn: Callable[..., Any], args: tuple[Any, ...], static: Mapping[str, Any], *, platform: str = "tpu"
+) -> Compiled:
+    """Traces, lowers and compiles `fn(*args, **static)` for the devices that the arguments' shardings name.
+
+    They are devices of `platform`.
 
     A program too large for the memory is no error but a finding. So is any other refusal of the compiler's,
     such as a kernel that does not fit the on-chip memory; only what tracing raises is raised.
     """
     start, cpu = time.perf_counter(), time.process_time()
-    lowered = fn.trace(*args, **static).lower(lowering_platforms=("tpu",))  # type: ignore[attr-defined]
+    lowered = fn.trace(*args, **static).lower(lowering_platforms=(platform,))  # type: ignore[attr-defined]
     memory, needed, text, refusal = None, 0, "", ""
     try:
         compiled = lowered.compile()

@@ -103,6 +103,92 @@ def test_meshes_use_every_device_and_cut_weights_over_at_most_16():
     assert list(planning.meshes(4)) == [{"fsdp": 4}, {"fsdp": 2, "context": 2}, {"fsdp": 1, "context": 4}]
 
 
+def request(**changes) -> build.Request:
+    given = {
+        "topology": "v5p:4x4x4",
+        "mesh": build.parse_mesh("fsdp=16,context=4"),
+        "what": "train",
+        "size": build.Size(frames=121, height=720, width=1280),
+        "rows": None,
+        "autoencoder": "4x8x8",
+        "settings": planning.Settings(),
+    }
+    return build.Request(**{**given, **changes})
+
+
+def a_plan(asked, *, rows: int, seconds: float, fits: bool) -> plan_report.Plan:
+    estimate = plan_report.Roofline(compute=seconds, memory=0.0, wire=0.0, mfu_high=0.5, mfu_low=0.5)
+    return plan_report.Plan(
+        asked=asked,
+        chip="v5e",
+        devices=4,
+        parameters=1,
+        rows=rows,
+        tokens=1,
+        model_flops=1.0,
+        run_flops=1.0,
+        memory=None,
+        needed=1 if fits else 3,
+        hbm=2,
+        collectives={},
+        hbm_bytes=0.0,
+        unknown_loops=[],
+        estimate=estimate,
+        refusal="",
+        seconds=1.0,
+        cpu_seconds=1.0,
+    )
+
+
+def search(**changes):
+    """A search over 2 x 2 devices in which context=2 fits without remat, fsdp=4 with it, context=4 never."""
+    seen = []
+
+    def plan_one(config, asked):
+        told = asked.told(config)
+        fits = {"fsdp=4": told["remat"] == "full", "fsdp=2,context=2": True}.get(told["mesh"], False)
+        rows = asked.rows or asked.mesh["fsdp"]
+        return a_plan(told, rows=rows, seconds=12.0, fits=fits)
+
+    config = command.load_config("configs/dit.py:7b")
+    asked = request(topology="v5e:2x2", **changes)
+    found = planning.search(config, asked, minutes=1.0, show=seen.append, plan_one=plan_one)
+    return found, [(p.asked["mesh"], p.asked["remat"], p.asked["accumulate"]) for p in seen]
+
+
+def test_the_search_takes_the_lightest_remat_that_fits_and_names_the_fastest_per_row():
+    found, tried = search()
+    assert [t[:2] for t in tried] == [
+        *(("fsdp=4", remat) for remat in ("none", "dots", "full")),
+        ("fsdp=2,context=2", "none"),
+        *(("fsdp=1,context=4", remat) for remat in ("none", "dots", "full")),
+    ]
+    assert (found[0].asked["mesh"], found[0].asked["remat"]) == (
+        "fsdp=4",
+        "full",
+    )  # 12 s for 4 rows, not for 2
+    assert not found[-1].fits and len(found) == len(tried)
+
+
+def test_the_search_cuts_given_rows_into_pieces():
+    _, tried = search(rows=8)
+    assert {(mesh, pieces) for mesh, _, pieces in tried} == {
+        ("fsdp=4", 2),
+        ("fsdp=2,context=2", 4),
+        ("fsdp=1,context=4", 8),
+    }
+    with pytest.raises(ValueError, match="nothing to try for 0 rows in -1"):
+        planning.search(
+            command.load_config("configs/dit.py:s"), request(rows=0), minutes=-1, show=print, plan_one=print
+        )
+
+
+def test_the_page_says_what_does_not_fit():
+    text = plan_report.page(a_plan({"what": "train"}, rows=4, seconds=2.0, fits=False))
+    assert "DOES NOT FIT" in text and "a step takes 2 s if they overlap (MFU 50%)" in text
+    assert "\nfits: " in plan_report.page(a_plan({"what": "train"}, rows=4, seconds=2.0, fits=True))
+
+
 ARGUMENTS = {
     "--config": "configs/dit.py:smoke",
     "--topology": "v5e:2x2",
@@ -179,16 +265,7 @@ def test_a_small_step_is_compiled_for_a_slice(tmp_path):
 
 
 def test_the_request_is_told():
-    config = command.load_config("configs/dit.py:7b")
-    request = build.Request(
-        topology="v5p:4x4x4",
-        mesh=build.parse_mesh("fsdp=16,context=4"),
-        what="train",
-        size=build.Size(frames=121, height=720, width=1280),
-        rows=None,
-        autoencoder="4x8x8",
-        settings=planning.Settings(),
-    )
-    told = request.told(config)
+    told = request().told(command.load_config("configs/dit.py:7b"))
+    assert plan_chips.count_devices("v5p:4x4x4") == 64
     assert (told["size"], told["mesh"], told["clip"]) == ("7b", "fsdp=16,context=4", "121x720x1280")
     assert (told["remat"], told["accumulate"], told["attention"]) == ("full", 1, "splash")
