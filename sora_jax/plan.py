@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sora_jax import build, command
 from sora_jax.sampling.generate import Settings
-from sora_jax.sharding import plan_chips, plan_report
+from sora_jax.sharding import plan_report
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     config = command.load_config(options.config, overrides)
-    with plan_chips.alone(), command.checking_usage():
+    with command.checking_usage():
         request = build.Request(
             topology=options.topology,
             mesh=build.parse_mesh(options.mesh),

@@ -9,16 +9,17 @@ all links together; a collective along one axis of the torus uses two links, in 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import fcntl
+import functools
 import importlib.util
 import math
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import jax
 from jax.experimental import topologies
@@ -97,6 +98,7 @@ def devices_of(topology: str) -> Sequence[jax.Device]:
     chip_of(topology)
     if not has_libtpu():
         raise ValueError("libtpu, the TPU's compiler, is not installed: pip install 'sora_jax[tpu]'")
+    lock()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
@@ -113,10 +115,12 @@ def devices_of(topology: str) -> Sequence[jax.Device]:
         ) from error
 
 
-@contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Waits until no other plan of this machine uses libtpu: a second process is aborted by its lock."""
-    path = Path(tempfile.gettempdir()) / "sora_jax_plan.lock"
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+@functools.cache
+def lock() -> IO[str]:
+    """Waits until no other process plans: libtpu, which is a process's until it ends, aborts in a second one.
+
+    The file that comes back is locked as long as this process lives.
+    """
+    file = (Path(tempfile.gettempdir()) / "sora_jax_plan.lock").open("w")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
