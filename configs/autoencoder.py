@@ -69,6 +69,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             "train": {
                 "total_steps": steps,
                 "ema_decay": 0.999,
+                "accumulate": 1,  # pieces of a batch, one after the other, whose gradients are averaged
                 "log_every": 50,
                 "evaluate_every": 500,
                 "checkpoint_every": 500,

@@ -10,13 +10,14 @@
 | gpu | s | one H200 | 18 minutes | not run yet |
 | phyworld_cpu | nano or mu | 2 cores | see experiments/004_phyworld | |
 | phyworld_gpu | s or b | one H200 | not run yet | |
+| s, b, l, xl, 2b, 7b, wan-1.3b | as named | TPU slices | see experiments/002_plans | compiled, not run |
 """
 
 from ml_collections import ConfigDict
 
 
 def get_config(variant: str = "cpu") -> ConfigDict:
-    """The table of `variant`: smoke, cpu or gpu, or phyworld_ before one (experiments/004_phyworld)."""
+    """The table of `variant`: one of the table above."""
     config = ConfigDict(
         {
             "kind": "transformer",
@@ -31,6 +32,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 "levels": 24,
                 "scan": False,
                 "remat": "none",
+                "attention": "xla",  # or "splash", a kernel for TPUs
                 "dtype": "float32",
             },
             "data": {
@@ -78,6 +80,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             "train": {
                 "total_steps": 5_000,
                 "ema_decay": 0.999,
+                "accumulate": 1,  # pieces of a batch, one after the other, whose gradients are averaged
                 "log_every": 50,
                 "evaluate_every": 1000,
                 "checkpoint_every": 1000,
@@ -115,9 +118,19 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             config.optimizer.update(cooldown_steps=1200)
         case "phyworld_smoke" | "phyworld_cpu" | "phyworld_gpu":
             _phyworld(config, variant.removeprefix("phyworld_"))
+        case "s" | "b" | "l" | "xl" | "2b" | "7b" | "wan-1.3b":
+            # For `sora_jax.plan`, and for whoever has the slice: rows of one clip, 512 bytes of text.
+            config.model.update(size=variant, text="bytes_s", dtype="bfloat16", levels=64, scan=True)
+            config.model.update(remat="full", attention="splash")
+            config.data.update(rows=16, row_tokens=16_384, row_text=512, max_segments=16, workers=8)
+            config.data.oversize = "error"
+            config.data.stages = ((None, None),)
+            config.optimizer.update(name="adamw", learning_rate=1e-4, weight_decay=0.01)
+            config.train.update(total_steps=100_000, ema_decay=0.9999)
         case _:
             raise ValueError(
-                f"no variant {variant!r} of configs/dit.py: use smoke, cpu or gpu, or phyworld_ before one"
+                f"no variant {variant!r} of configs/dit.py: use smoke, cpu or gpu, phyworld_ before one of "
+                "these, or s, b, l, xl, 2b, 7b or wan-1.3b"
             )
     return config
 

@@ -66,7 +66,11 @@ def main(arguments: Sequence[str]) -> int:
             start = checkpointer.restore(rules.with_shardings(abstract, shardings))
         (workdir / "config.json").write_text(json.dumps(settings, indent=1))
         step_fn = step.make_step(
-            training.loss_fn, training.optimizer, ema_decay=train.ema_decay, shardings=shardings
+            training.loss_fn,
+            training.optimizer,
+            ema_decay=train.ema_decay,
+            accumulate=train.accumulate,
+            shardings=shardings,
         )
         with Log(workdir, start_step=int(start.step), total_steps=train.total_steps) as log:
             outcome = loop.train(

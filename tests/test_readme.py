@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sora_jax import command, evaluate, export, make_latents, sample, train
+from sora_jax import command, evaluate, export, make_latents, plan, sample, train
 
 ROOT = Path(__file__).parent.parent
 MODULES = {
@@ -16,6 +16,7 @@ MODULES = {
     "sora_jax.evaluate": evaluate,
     "sora_jax.export": export,
     "sora_jax.make_latents": make_latents,
+    "sora_jax.plan": plan,
 }
 
 

@@ -116,7 +116,7 @@ def _load_autoencoder(table: dict[str, Any], params: Params, name: str | Path) -
 
 
 def transformer(config: Table, *, patch_width: int) -> transformer_lib.Transformer:
-    """The transformer of a table `{size, text, levels, scan, remat, dtype}`."""
+    """The transformer of a table `{size, text, levels, scan, remat, attention, dtype}`."""
     for name, table in ((config.size, transformer_lib.SIZES), (config.text, text.SIZES)):
         if name not in table:
             raise ValueError(f"no model size {name!r}: use one of {', '.join(table)}")
@@ -129,6 +129,7 @@ def transformer(config: Table, *, patch_width: int) -> transformer_lib.Transform
         levels=config.levels,
         scan=config.scan,
         remat=config.remat,
+        attention=config.attention,
         dtype=dtype,
         **size,
     )
@@ -185,8 +186,9 @@ def load_generator(name: str | Path) -> tuple[Generator, Settings]:
         raise ValueError(f"{name} holds an autoencoder alone: export the whole model to sample it")
     frozen = _load_autoencoder(table, autoencoder_weights, name)
     patch = tuple(table["patch"])
-    # Sampling levels are few; None takes any number.
-    config = ConfigDict({**table["transformer"], "levels": None, "scan": True})
+    # Sampling levels are few; None takes any number. The attention is this machine's choice, not the
+    # training's.
+    config = ConfigDict({**table["transformer"], "levels": None, "scan": True, "attention": "xla"})
     model = transformer(config, patch_width=int(np.prod(patch)) * frozen.model.channels)
     ready = generator(model, params, frozen, patch=patch, prediction=table["prediction"])
     return ready, Settings(**table.get("sampling", {}))

@@ -15,6 +15,7 @@ import optax
 
 from sora_jax import folder, patches, rng, tree
 from sora_jax.build import models
+from sora_jax.build.denoising import denoising, optimizer
 from sora_jax.build.models import Table
 from sora_jax.data import pipeline
 from sora_jax.data.cache import CachedSource
@@ -29,10 +30,9 @@ from sora_jax.models.autoencoder_adversary import Discriminator, adversarial_los
 from sora_jax.models.autoencoder_loss import reconstruction_loss
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder, to_model
 from sora_jax.sampling.generate import Request, Settings, generate
-from sora_jax.training import optimizer as optimizer_lib
 from sora_jax.training.loop import Evaluator
 from sora_jax.training.step import LossFn
-from sora_jax.types import Key, PackedBatch, Params
+from sora_jax.types import Key, Params
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,11 +81,6 @@ def freeze_autoencoder(config: Table, params: Params) -> FrozenAutoencoder:
 def _autoencoder_side(params: Params) -> Params:
     """The autoencoder's own parameters, whether or not it was trained against a discriminator."""
     return params["autoencoder"] if "discriminator" in params else params
-
-
-def optimizer(config: Table, *, total_steps: int) -> optax.GradientTransformation:
-    """The optimiser of a table of `make_optimizer`'s keywords."""
-    return optimizer_lib.make_optimizer(total_steps=total_steps, **config.to_dict())
 
 
 def _train_autoencoder(config: Table) -> Training:
@@ -194,10 +189,7 @@ def _frozen_and_stores(config: Table) -> tuple[FrozenAutoencoder, dict[str, Late
 def _train_transformer(config: Table) -> Training:
     frozen, stores = _frozen_and_stores(config)
     patch = tuple(config.patch)
-    width = int(np.prod(patch)) * frozen.model.channels
-    model = models.transformer(config.model, patch_width=width)
-    apply = models.velocity_apply(model, prediction=config.prediction)
-    objective = Objective(**config.objective.to_dict())
+    parts = denoising(config, channels=frozen.model.channels)
     trained = _first_weights(config, "transformer")
 
     def batches(start: int, *, store: str = "train", stages: Any = None) -> pipeline.Batches:
@@ -219,35 +211,30 @@ def _train_transformer(config: Table) -> Training:
         )
 
     def init_params(key: Key) -> Params:
-        batch = jax.tree.map(lambda x: x[:1], fixed[0])
-        fresh = model.init(key, batch.tokens, jnp.zeros(batch.segment.shape), batch)["params"]
-        return tree.grow(trained, fresh)
-
-    def loss_fn(params: Params, frozen: Params, batch: PackedBatch, key: Key):
-        return objective(key, functools.partial(apply, params), batch)
+        return parts.init_params(key, fixed[0], trained)
 
     evaluation = config.evaluation
     heldout = batches(0, store="heldout", stages=((None, None),))
-    fixed = [_as_given(heldout.batch_at(k), objective) for k in range(evaluation.batches)]
+    fixed = [_as_given(heldout.batch_at(k), parts.objective) for k in range(evaluation.batches)]
     frames, height, side = evaluation.size
     patches.latent_grid(frames, height, side, ratio=frozen.ratio, patch=patch)
     requests = [
         Request(prompt=p, frames=frames, height=height, width=side, fps=evaluation.fps, seed=k)
         for k, p in enumerate(evaluation.prompts)
     ]
-    generator = models.generator(model, {}, frozen, patch=patch, prediction=config.prediction)
+    generator = models.generator(parts.model, {}, frozen, patch=patch, prediction=config.prediction)
 
     def draw(params: Params) -> list[np.ndarray]:
         ready = dataclasses.replace(generator, params=params)
         return generate(ready, requests, settings=Settings(steps=evaluation.steps), rows=len(requests))
 
-    evaluators: list[Evaluator] = [DenoisingEvaluator(apply=apply, batches=fixed)]
+    evaluators: list[Evaluator] = [DenoisingEvaluator(apply=parts.apply, batches=fixed)]
     if evaluation.prompts:
         evaluators.append(SampleEvaluator(draw=draw, prompts=evaluation.prompts))
     return Training(
         init_params=init_params,
-        loss_fn=loss_fn,
-        optimizer=optimizer(config.optimizer, total_steps=config.train.total_steps),
+        loss_fn=parts.loss_fn,
+        optimizer=parts.optimizer,
         frozen={},
         batches=batches,
         evaluators=evaluators,

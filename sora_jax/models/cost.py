@@ -1,4 +1,4 @@
-"""Parameters and forward FLOPs of a transformer, by formula.
+"""Parameters and FLOPs of a transformer and of an autoencoder's decoder, by formula.
 
 XLA's own count is no substitute: it counts the body of a scan once and kernels not at all (PERFORMANCE.md).
 A backward pass costs twice the forward one. Letters: `d` width, `h` hidden, `p` patch, `e` text width.
@@ -6,6 +6,7 @@ A backward pass costs twice the forward one. Letters: `d` width, `h` hidden, `p`
 
 from __future__ import annotations
 
+from sora_jax.models.autoencoder import Autoencoder
 from sora_jax.models.text import TextEncoder
 from sora_jax.models.tokenizer import SECONDS_FREQUENCIES, SPACE_FREQUENCIES
 from sora_jax.models.transformer import LEVEL_FEATURES, Transformer
@@ -25,7 +26,7 @@ def count_parameters(model: Transformer, *, text_width: int | None = None) -> in
     noise_level = (LEVEL_FEATURES * d + d) + (d * d + d) + (8 * d * d + 8 * d)
     attention = 4 * d * d + 2 * (d // model.heads)
     cross = 2 * d * d + 2 * e * d + 2 * (d // model.heads) + d
-    block = attention + cross + 3 * d * h + 6 * d
+    block = attention + cross + (3 if model.gated else 2) * d * h + 6 * d
     text = 0 if model.text_encoder is None else count_text_parameters(model.text_encoder)
     return tokenizer + noise_level + model.depth * block + text
 
@@ -50,17 +51,66 @@ def count_flops(
       tokens, text: per row, padding included.
       text_width: of the embeddings, needed where the model has no text encoder.
     """
-    d, h, p, n = model.width, model.hidden, model.patch_width, rows * tokens
+    d, p, n = model.width, model.patch_width, rows * tokens
     e = _text_width(model, text_width)
     tokenizer = n * (2 * p * d + _POSITION_FEATURES * d)
     distinct = n if model.levels is None else rows * model.levels
     noise_level = distinct * (LEVEL_FEATURES * d + 9 * d * d)
     if model.levels is not None:
         noise_level += n * model.levels * 8 * d
-    dense = n * (6 * d * d + 3 * d * h) + rows * text * 2 * e * d
-    attention = 2 * n * tokens * d + 2 * n * text * d
+    dense, attention = _layer_products(model, rows=rows, tokens=tokens, text=text, text_width=e)
     encoder = 0 if model.text_encoder is None else _text_products(model.text_encoder, rows=rows, text=text)
     return 2 * (tokenizer + noise_level + model.depth * (dense + attention) + encoder)
+
+
+def count_training_flops(
+    model: Transformer, *, rows: int, tokens: int, text: int, text_width: int | None = None
+) -> int:
+    """As `count_flops`, of the products that a training step does, those that it does twice included.
+
+    Remat "full" does every block's forward pass twice, "dots" its attention. The kernels of "splash" do nine
+    products over (query, key) pairs where the mathematics needs six: the weights are made again in each of
+    the two backward kernels, and their gradient once more.
+
+    Args: as `count_flops`.
+    """
+    e = _text_width(model, text_width)
+    dense, attention = _layer_products(model, rows=rows, tokens=tokens, text=text, text_width=e)
+    again = {"none": 0, "dots": attention, "full": dense + attention}[model.remat]
+    again += 3 * attention // 2 if model.attention == "splash" else 0
+    forward = count_flops(model, rows=rows, tokens=tokens, text=text, text_width=e)
+    return 3 * forward + 2 * model.depth * again
+
+
+def _layer_products(
+    model: Transformer, *, rows: int, tokens: int, text: int, text_width: int
+) -> tuple[int, int]:
+    """Multiplications of one layer's dense products, and of its two attentions' products over pairs."""
+    d, n = model.width, rows * tokens
+    mlp = (3 if model.gated else 2) * d * model.hidden
+    return n * (6 * d * d + mlp) + rows * text * 2 * text_width * d, 2 * n * (tokens + text) * d
+
+
+def count_decoder_flops(decoder: Autoencoder, *, rows: int, latents: tuple[int, int, int]) -> int:
+    """As `count_flops`, of decoding clips of `latents` (frames, height, width).
+
+    The first latent, which is one frame alone, is counted as one of the rest but for its head.
+    """
+    lf, lh, lw = latents
+    pt, ph, pw = decoder.patch
+    widths, depths = decoder.widths[::-1], decoder.depths[::-1]
+    total = rows * lf * lh * lw * decoder.channels * widths[0]
+    for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+        places = rows * lf * (lh << stage) * (lw << stage)
+        total += places * depth * 2 * decoder.expand * width * width
+        if stage:
+            total += places // 4 * widths[stage - 1] * 4 * width
+    per_frame = rows * (lh << (len(widths) - 1)) * (lw << (len(widths) - 1))
+    head = ph * pw * 3
+    total += per_frame * widths[-1] * head + per_frame * (lf - 1) * widths[-1] * pt * head
+    if decoder.detail:
+        total += per_frame * (lf - 1) * decoder.detail * (widths[-1] + pt * head)
+    return 2 * total
 
 
 def _text_products(encoder: TextEncoder, *, rows: int, text: int) -> int:

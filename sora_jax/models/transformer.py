@@ -33,7 +33,7 @@ from jaxtyping import Array, Float, Int
 
 from sora_jax.models.text import TextEncoder
 from sora_jax.models.tokenizer import Tokenizer
-from sora_jax.nn import rope
+from sora_jax.nn import partition, rope
 from sora_jax.nn.attention import Attention, Implementation
 from sora_jax.nn.layers import (
     Dense,
@@ -51,7 +51,7 @@ Modulation = tuple[Float[Array, "b n d"], ...]
 Rotation = tuple[Float[Array, "b n h"], Float[Array, "b n h"]]
 
 # Keyword arguments of `Transformer`; hidden is about 8/3 of the width, in multiples that suit the hardware.
-SIZES: dict[str, dict[str, int]] = {
+SIZES: dict[str, dict[str, int | bool]] = {
     "test": {"width": 48, "depth": 2, "heads": 2, "hidden": 64},
     "nano": {"width": 48, "depth": 6, "heads": 3, "hidden": 128},
     "mu": {"width": 96, "depth": 6, "heads": 3, "hidden": 256},
@@ -62,6 +62,8 @@ SIZES: dict[str, dict[str, int]] = {
     "xl": {"width": 1152, "depth": 28, "heads": 16, "hidden": 3072},
     "2b": {"width": 2048, "depth": 32, "heads": 16, "hidden": 5504},
     "7b": {"width": 3584, "depth": 38, "heads": 28, "hidden": 9600},
+    # The shape of Wan 2.1 T2V-1.3B (arXiv 2503.20314 and its released config): the MLP is not gated.
+    "wan-1.3b": {"width": 1536, "depth": 30, "heads": 12, "hidden": 8960, "gated": False},
 }
 LEVEL_FEATURES = 256
 
@@ -71,6 +73,7 @@ class Block(nn.Module):
 
     heads: int
     hidden: int
+    gated: bool
     dtype: Any
     attention: Implementation
 
@@ -101,7 +104,8 @@ class Block(nn.Module):
         x = x + cross(h, text, segment=segment, memory_segment=text_segment)
 
         h = modulate(rms_normalize(x), shift=shift2, scale=scale2).astype(self.dtype)
-        mlp = FeedForward(self.hidden, dtype=self.dtype, name="mlp")
+        activation = "silu" if self.gated else "gelu"
+        mlp = FeedForward(self.hidden, gated=self.gated, activation=activation, dtype=self.dtype, name="mlp")
         return x + (gate2 * mlp(h)).astype(self.dtype)
 
 
@@ -133,6 +137,7 @@ class NoiseLevel(nn.Module):
         )
         if spread is not None:
             out = jnp.einsum("bnl,bld->bnd", spread, out, precision=jax.lax.Precision.HIGHEST)
+            out = _held(out)
         out = jnp.where(((t >= 0) & (t <= 1))[:, :, None], out, jnp.nan)
         parts = jnp.split(out, 8, axis=-1)
         return tuple(parts[:6]), tuple(parts[6:])
@@ -163,6 +168,7 @@ class Transformer(nn.Module):
         parameters are the same.
       remat: what the backward pass computes again: "none", "full" (all of a layer) or "dots" (all but
         the products with weights).
+      gated: the MLP is silu(gate x) (up x), or else gelu(up x).
       attention: see `nn.attention.attend`.
       dtype: of the computation; parameters, norms, softmax, modulations and the last layer are float32.
     """
@@ -176,6 +182,7 @@ class Transformer(nn.Module):
     levels: int | None = None
     scan: bool = True
     remat: Remat = "none"
+    gated: bool = True
     attention: Implementation = "xla"
     dtype: Any = jnp.float32
 
@@ -218,16 +225,20 @@ class Transformer(nn.Module):
 
     def _layers(self, x: Float[Array, "b n d"], context: dict[str, Any]) -> Float[Array, "b n d"]:
         """All blocks, with parameters stacked along a leading axis."""
-        block = Block(self.heads, self.hidden, self.dtype, self.attention, parent=None)
+        block = Block(self.heads, self.hidden, self.gated, self.dtype, self.attention, parent=None)
 
         def init(key: jax.Array) -> Any:
             keys = jax.random.split(key, self.depth)
             return jax.vmap(lambda k: block.init(k, x, **context)["params"])(keys)
 
         params = self.param("blocks", init)
-        layer = _rematerialized(
-            lambda x, params, context: block.apply({"params": params}, x, **context), self.remat
-        )
+
+        def apply(x: Any, params: Any, context: dict[str, Any]) -> Any:
+            y: Any = block.apply({"params": params}, x, **context)
+            return _held(y)
+
+        layer = _rematerialized(apply, self.remat)
+        x = _held(x)
         if self.scan:
             return jax.lax.scan(lambda x, params: (layer(x, params, context), None), x, params)[0]
         # `split` rather than indexing: its gradient is one concatenation, not `depth` padded sums.
@@ -235,6 +246,11 @@ class Transformer(nn.Module):
         for arrays in zip(*(jax.lax.split(a, (1,) * self.depth) for a in leaves), strict=True):
             x = layer(x, structure.unflatten([a[0] for a in arrays]), context)
         return x
+
+
+def _held(x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
+    """Tokens held to the devices of their row and place."""
+    return partition.constrain(x, partition.ROWS, partition.TOKENS, None)
 
 
 def _rematerialized(layer: Any, remat: Remat) -> Any:

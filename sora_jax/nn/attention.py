@@ -16,8 +16,9 @@ from jaxtyping import Array, Float, Int
 
 from sora_jax.nn import rope
 from sora_jax.nn.layers import Dense, Initializer, RMSNorm, split_heads
+from sora_jax.nn.splash import splash_attention
 
-Implementation = Literal["xla"]
+Implementation = Literal["xla", "splash"]
 
 _MASKED = -1e30  # a masked logit
 _FLOOR = -1e29  # of the subtracted maximum, so that a row without keys gives exp(_MASKED - _FLOOR) = 0
@@ -40,7 +41,11 @@ def attend(
       query_segment, key_segment: the segment of every query and key; 0 = padding.
       scale: of the products of queries and keys.
       bias: added to the scaled products, the same for every row.
-      implementation: "xla" = batched matrix products over (b, k, n, d) with a softmax between.
+      implementation: "xla" = batched matrix products over (b, k, n, d) with a softmax between; "splash" = a
+        TPU kernel (`nn.splash`), for TPUs alone and without a bias. Nothing is chosen for the caller.
+
+    Raises:
+      ValueError: an unknown implementation, or one that cannot do this.
     """
     match implementation:
         case "xla":
@@ -48,8 +53,14 @@ def attend(
             key_segment = jnp.where(key_segment == 0, -1, key_segment)
             out = _softmax_attention(query, key, value, bias, query_segment, key_segment)
             return jnp.swapaxes(out, 1, 2)
+        case "splash":
+            if bias is not None:
+                raise ValueError("attention='splash' has no bias: use 'xla'")
+            return splash_attention(
+                query, key, value, query_segment=query_segment, key_segment=key_segment, scale=scale
+            )
         case _:
-            raise ValueError(f"attention implementation {implementation!r} is not one of xla")
+            raise ValueError(f"attention implementation {implementation!r} is not one of xla, splash")
 
 
 @jax.custom_vjp

@@ -152,7 +152,7 @@ def sample_rows(
         row_text=-(-text // TEXT_STEP) * TEXT_STEP,
         max_segments=max(len(row) for row in rows),
     )
-    tokens = _sample(
+    tokens = sample_batch(
         generator.params,
         batch,
         apply=generator.apply,
@@ -166,14 +166,15 @@ def sample_rows(
 
 
 @functools.partial(jax.jit, static_argnames=("apply", "encode_text", "settings"))
-def _sample(
+def sample_batch(
     params: Params,
     batch: PackedBatch,
     *,
     apply: Callable[..., Array],
     encode_text: Callable[[Params, PackedBatch], PackedBatch],
     settings: Settings,
-) -> Array:
+) -> Float[Array, "b n p"]:
+    """The tokens of a batch of noise, captions and given tokens: all of a sampler that runs on the device."""
     key = rng.key(0, "sample")
     empty = encode_text(params, conditioning.drop_all_captions(batch))
     batch = encode_text(params, batch)

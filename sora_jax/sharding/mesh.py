@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
 AXES = ("data", "fsdp", "tensor", "context")
@@ -28,7 +29,9 @@ def make_mesh(
     """A mesh with axes `AXES`, all of type Auto (linen fails on jax 0.10's default, Explicit).
 
     Args:
-      data, fsdp, tensor, context: devices along each axis; one of them may be -1, "all that are left".
+      data, fsdp, tensor, context: devices along each axis; one of them may be -1, "all that are left". On a
+        TPU slice an axis may be cut out of a side of the torus (16 x 4 on 8 x 8); its collectives then share
+        that side's links.
       devices: None = all of `jax.devices()`.
 
     Raises:
@@ -46,6 +49,7 @@ def make_mesh(
         raise ValueError(
             f"mesh {sizes} does not fit {len(devices)} devices: its sizes have to multiply to that"
         )
-    return jax.make_mesh(
-        tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=tuple(devices)
+    placed = mesh_utils.create_device_mesh(
+        tuple(sizes.values()), tuple(devices), allow_split_physical_axes=True
     )
+    return Mesh(placed, AXES, axis_types=(AxisType.Auto,) * len(AXES))

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from sora_jax import patches, text_bytes
-from sora_jax.models.cost import count_flops, count_parameters
+from sora_jax.models.autoencoder import Autoencoder
+from sora_jax.models.cost import count_decoder_flops, count_flops, count_parameters, count_training_flops
 from sora_jax.models.text import TextEncoder
 from sora_jax.models.transformer import SIZES, Transformer, distinct_levels
 
@@ -212,16 +213,41 @@ def test_parameters_by_formula(size):
     assert count_parameters(model) == sum(a.size for a in jax.tree.leaves(shapes))
 
 
-def test_flops_by_formula():
+@pytest.mark.parametrize("gated", [True, False])
+def test_flops_by_formula(gated):
     """Exactly the matrix products of the traced program; XLA's count adds elementwise work, some per cent."""
     batch, t, _ = pack([[0], [1]])
-    model = model_of(width=96, hidden=200, scan=False)
+    model = model_of(width=96, hidden=200, scan=False, gated=gated)
     variables = jax.eval_shape(model.init, jax.random.key(0), batch.tokens, t, batch)
     jaxpr = jax.make_jaxpr(model.apply)(variables, batch.tokens, t, batch)
     want = count_flops(model, rows=2, tokens=ROW, text=TEXT)
     assert products(jaxpr.jaxpr) == want
     cost = jax.jit(model.apply).lower(variables, batch.tokens, t, batch).cost_analysis()
     assert want < cost["flops"] < 1.15 * want
+
+
+@pytest.mark.parametrize("remat", ["none", "dots", "full"])
+def test_training_flops_by_formula(remat):
+    """The products of a traced gradient; the formula counts those of the inputs' too, less than 5 %."""
+    batch, t, _ = pack([[0], [1]])
+    model = model_of(width=96, hidden=200, depth=4, scan=False, remat=remat)
+    variables = jax.eval_shape(model.init, jax.random.key(0), batch.tokens, t, batch)
+
+    def loss(variables):
+        return jnp.sum(model.apply(variables, batch.tokens, t, batch) ** 2)
+
+    found = products(jax.make_jaxpr(jax.grad(loss))(variables).jaxpr)
+    want = count_training_flops(model, rows=2, tokens=ROW, text=TEXT)
+    assert found <= want < 1.05 * found
+
+
+def test_decoder_flops_by_formula():
+    decoder = Autoencoder(widths=(8, 16), depths=(1, 2), channels=3, expand=2, detail=24)
+    latents = jnp.zeros((2, 3, 4, 5, 3))
+    key = jax.random.key(0)
+    variables = jax.eval_shape(decoder.init, key, jnp.zeros((1, 5, 8, 8, 3)), key)
+    traced = jax.make_jaxpr(lambda v: decoder.apply(v, latents, method="decode"))(variables)
+    assert products(traced.jaxpr) == count_decoder_flops(decoder, rows=2, latents=(3, 4, 5))
 
 
 def products(jaxpr) -> int:

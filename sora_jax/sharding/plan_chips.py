@@ -1,0 +1,126 @@
+"""TPU chips and slices, described without having one.
+
+`jax.experimental.topologies` asks libtpu for the devices of a slice such as `v5p:4x4x4`; a step can be
+compiled for them and never run. The chips' numbers are Google's (docs.cloud.google.com/tpu/docs/v5e, /v5p,
+/v6e, "System architecture", read in November 2026). Of the interconnect the pages give both directions of
+all links together; a collective along one axis of the torus uses two links, in one direction each way round:
+`wire = bidirectional / links / 2 * 2`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import functools
+import importlib.util
+import math
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+import jax
+from jax.experimental import topologies
+
+GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Chip:
+    """One chip, which is one JAX device.
+
+    Attributes:
+      peak: bfloat16 multiplications and additions per second.
+      hbm: bytes of memory, as the page states them (GB or GiB).
+      bandwidth: of that memory, bytes/s.
+      wire: bytes/s that leave a chip during a collective along one axis of the torus.
+    """
+
+    name: str
+    peak: float
+    hbm: float
+    bandwidth: float
+    wire: float
+
+
+CHIPS: dict[str, Chip] = {
+    "v5e": Chip(name="v5e", peak=197e12, hbm=16 * GIB, bandwidth=819e9, wire=400e9 / 4),
+    "v5p": Chip(name="v5p", peak=459e12, hbm=95 * GIB, bandwidth=2765e9, wire=1200e9 / 6),
+    "v6e": Chip(name="v6e", peak=918e12, hbm=32 * GIB, bandwidth=1638e9, wire=800e9 / 4),
+}
+
+# libtpu wants to be told where it is, or asks a metadata server that is not there.
+ENVIRONMENT = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5p-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+}
+
+
+def chip_of(topology: str) -> Chip:
+    """The chip of a slice's name, e.g. `v5p:4x4x4`.
+
+    Raises:
+      ValueError: not of the form chip:AxB or chip:AxBxC, or a chip that is not in `CHIPS`.
+    """
+    match = re.fullmatch(r"(\w+):(\d+(?:x\d+){1,2})", topology)
+    if match is None or match[1] not in CHIPS:
+        raise ValueError(
+            f"no topology {topology!r}: name a chip of {', '.join(CHIPS)} and its sides, as v5p:4x4x4 or "
+            "v5e:4x4"
+        )
+    return CHIPS[match[1]]
+
+
+def count_devices(topology: str) -> int:
+    """Devices of a slice, from its name alone.
+
+    Raises:
+      ValueError: as `chip_of`.
+    """
+    chip_of(topology)
+    return math.prod(int(side) for side in topology.partition(":")[2].split("x"))
+
+
+def has_libtpu() -> bool:
+    """Whether the TPU's compiler is installed."""
+    return importlib.util.find_spec("libtpu") is not None
+
+
+def devices_of(topology: str) -> Sequence[jax.Device]:
+    """The devices of a slice, to be compiled for and never run on.
+
+    Raises:
+      ValueError: no libtpu, an unknown chip, or sides that make no slice.
+    """
+    chip_of(topology)
+    if not has_libtpu():
+        raise ValueError("libtpu, the TPU's compiler, is not installed: pip install 'sora_jax[tpu]'")
+    lock()
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        return topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    except jax.errors.JaxRuntimeError as error:
+        reason = str(error).split("\n")[0]
+        if "lockfile" in reason:
+            raise ValueError(
+                "another process uses libtpu: wait for it, or remove /tmp/libtpu_lockfile if there is none"
+            ) from error
+        raise ValueError(
+            f"topology {topology!r} is no slice that libtpu knows ({reason}): use even sides, as "
+            "v5p:4x4x4, v6e:8x8 or v5e:4x4"
+        ) from error
+
+
+@functools.cache
+def lock() -> IO[str]:
+    """Waits until no other process plans: libtpu, which is a process's until it ends, aborts in a second one.
+
+    The file that comes back is locked as long as this process lives.
+    """
+    file = (Path(tempfile.gettempdir()) / "sora_jax_plan.lock").open("w")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file

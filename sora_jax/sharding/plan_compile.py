@@ -1,0 +1,112 @@
+"""Compiles a program for devices that are not there, and says what the compiler says of its memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes of one device, as the compiler counts them.
+
+    Attributes:
+      arguments: state, frozen parameters and batch.
+      outputs: what is returned.
+      shared: outputs that take the place of donated arguments, in both of the above.
+      temporaries: all else that is alive at once.
+      code: of the program.
+    """
+
+    arguments: int
+    outputs: int
+    shared: int
+    temporaries: int
+    code: int
+
+    @property
+    def total(self) -> int:
+        """All that has to fit."""
+        return self.arguments + self.outputs - self.shared + self.temporaries + self.code
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """What the compiler made of a program, or why it made nothing.
+
+    Attributes:
+      memory: None if it was refused.
+      needed: bytes of HBM per device; of a refused program those that the refusal names, else 0.
+      text: optimised HLO; "" if it was refused.
+      refusal: the compiler's reason, "" if there is none.
+      seconds: of lowering and compiling, by the clock.
+      cpu_seconds: of this process meanwhile.
+    """
+
+    memory: Memory | None
+    needed: int
+    text: str
+    refusal: str
+    seconds: float
+    cpu_seconds: float
+
+
+def compile_program(
+    fn: Callable[..., Any], args: tuple[Any, ...], static: Mapping[str, Any], *, platform: str = "tpu"
+) -> Compiled:
+    """Traces, lowers and compiles `fn(*args, **static)` for the devices that the arguments' shardings name.
+
+    They are devices of `platform`.
+
+    A program too large for the memory is no error but a finding. So is any other refusal of the compiler's,
+    such as a kernel that does not fit the on-chip memory; only what tracing raises is raised.
+    """
+    start, cpu = time.perf_counter(), time.process_time()
+    lowered = fn.trace(*args, **static).lower(lowering_platforms=(platform,))  # type: ignore[attr-defined]
+    memory, needed, text, refusal = None, 0, "", ""
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        needed, refusal = needed_bytes(str(error)), reason(str(error))
+    else:
+        text = compiled.as_text()
+        memory = _memory(compiled.memory_analysis())
+        needed = memory.total
+    return Compiled(
+        memory=memory,
+        needed=needed,
+        text=text,
+        refusal=refusal,
+        seconds=time.perf_counter() - start,
+        cpu_seconds=time.process_time() - cpu,
+    )
+
+
+def _memory(analysis: Any) -> Memory:
+    return Memory(
+        arguments=analysis.argument_size_in_bytes,
+        outputs=analysis.output_size_in_bytes,
+        shared=analysis.alias_size_in_bytes,
+        temporaries=analysis.temp_size_in_bytes,
+        code=analysis.generated_code_size_in_bytes,
+    )
+
+
+def needed_bytes(message: str) -> int:
+    """Bytes that a refusal such as "Used 295.12G of 95.74G hbm" names; 0 if it names none."""
+    found = re.search(r"Used ([\d.]+)([KMGT]) of [\d.]+[KMGT]? hbm", message)
+    if found is None:
+        return 0
+    return round(float(found[1]) * 2 ** {"K": 10, "M": 20, "G": 30, "T": 40}[found[2]])
+
+
+def reason(message: str) -> str:
+    """The first line of a refusal, and of a lack of memory how much, without the compiler's listing."""
+    first = message.strip().split("\n")[0]
+    found = re.search(r"Used [\d.]+[KMGT] of [\d.]+[KMGT]? \w+", message)
+    return f"out of memory: {found[0].lower()}" if found else first[:300]

@@ -1,0 +1,199 @@
+"""A plan: what a program takes on a slice, read from its compilation, as a record and as a page of text.
+
+The estimate is a roofline (Williams et al. 2009, doi 10.1145/1498765.1498785): each of
+
+    compute   FLOPs that are run / (devices x peak)
+    memory    bytes to and from HBM / bandwidth
+    wire      bytes sent / wire
+
+is the least time of its part of the chip. If they overlap perfectly a step takes the longest of the three,
+if not at all their sum; MFU is model FLOPs / (devices x peak x time) at either. No kernel reaches its
+roofline, so this is a bound and a signal of regressions, never an achieved number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from sora_jax.sharding import plan_hlo, plan_traffic
+from sora_jax.sharding.plan_chips import GIB, Chip
+from sora_jax.sharding.plan_compile import Compiled, Memory
+from sora_jax.sharding.plan_traffic import Traffic
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Roofline:
+    """Seconds of the three parts, and MFU if they overlap perfectly (`high`) or not at all (`low`)."""
+
+    compute: float
+    memory: float
+    wire: float
+    mfu_high: float
+    mfu_low: float
+
+    @property
+    def best(self) -> float:
+        """Seconds if all overlaps."""
+        return max(self.compute, self.memory, self.wire)
+
+    @property
+    def worst(self) -> float:
+        """Seconds if nothing does."""
+        return self.compute + self.memory + self.wire
+
+    @property
+    def bound(self) -> str:
+        """The part that is longest."""
+        return max(("compute", "memory", "wire"), key=lambda name: getattr(self, name))
+
+
+def roofline(
+    *, chip: Chip, devices: int, model_flops: float, run_flops: float, hbm_bytes: float, wire_bytes: float
+) -> Roofline:
+    """See the module's docstring.
+
+    Args:
+      model_flops, run_flops: of all devices.
+      hbm_bytes, wire_bytes: of one.
+    """
+    compute = run_flops / (devices * chip.peak)
+    memory, wire = hbm_bytes / chip.bandwidth, wire_bytes / chip.wire
+    ideal = model_flops / (devices * chip.peak)
+    return Roofline(
+        compute=compute,
+        memory=memory,
+        wire=wire,
+        mfu_high=ideal / max(compute, memory, wire),
+        mfu_low=ideal / (compute + memory + wire),
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What was asked, and what was found.
+
+    Attributes:
+      asked: config, topology, mesh, size, what: whatever names the row.
+      parameters, rows, tokens: of the model and the batch.
+      model_flops, run_flops: of all devices per step.
+      memory, needed: bytes of a device; see `plan_compile.Compiled`.
+      hbm: bytes of a device's memory.
+      collectives: kind -> traffic of one device per step.
+      hbm_bytes: to and from a device's memory per step.
+      unknown_loops: loops that were counted once.
+      estimate: None if the compiler refused.
+      refusal: its reason.
+      seconds, cpu_seconds: of the compilation.
+    """
+
+    asked: dict[str, Any]
+    chip: str
+    devices: int
+    parameters: int
+    rows: int
+    tokens: int
+    model_flops: float
+    run_flops: float
+    memory: Memory | None
+    needed: int
+    hbm: int
+    collectives: dict[str, Traffic]
+    hbm_bytes: float
+    unknown_loops: list[str]
+    estimate: Roofline | None
+    refusal: str
+    seconds: float
+    cpu_seconds: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether the compiler took it and all of it lies within the chip's memory."""
+        return not self.refusal and self.needed <= self.hbm
+
+    def record(self) -> dict[str, Any]:
+        """JSON values."""
+        record = dataclasses.asdict(self)
+        if self.estimate is not None:
+            derived = {"best": self.estimate.best, "worst": self.estimate.worst, "bound": self.estimate.bound}
+            record["estimate"] |= derived
+        return {**record, "fits": self.fits}
+
+
+def make_plan(
+    asked: dict[str, Any],
+    compiled: Compiled,
+    *,
+    chip: Chip,
+    devices: int,
+    parameters: int,
+    rows: int,
+    tokens: int,
+    model_flops: float,
+    run_flops: float,
+) -> Plan:
+    """The plan of a compiled program."""
+    collectives, hbm_bytes, unknown, estimate = {}, 0.0, [], None
+    if compiled.text:
+        module = plan_hlo.parse(compiled.text)
+        collectives, hbm_bytes = plan_traffic.collectives(module), plan_traffic.hbm_bytes(module)
+        unknown = plan_hlo.runs(module)[1]
+        estimate = roofline(
+            chip=chip,
+            devices=devices,
+            model_flops=model_flops,
+            run_flops=run_flops,
+            hbm_bytes=hbm_bytes,
+            wire_bytes=sum(traffic.bytes for traffic in collectives.values()),
+        )
+    return Plan(
+        asked=asked,
+        chip=chip.name,
+        devices=devices,
+        parameters=parameters,
+        rows=rows,
+        tokens=tokens,
+        model_flops=model_flops,
+        run_flops=run_flops,
+        memory=compiled.memory,
+        needed=compiled.needed,
+        hbm=int(chip.hbm),
+        collectives=collectives,
+        hbm_bytes=hbm_bytes,
+        unknown_loops=unknown,
+        estimate=estimate,
+        refusal=compiled.refusal,
+        seconds=compiled.seconds,
+        cpu_seconds=compiled.cpu_seconds,
+    )
+
+
+def page(plan: Plan) -> str:
+    """The plan as text."""
+    verdict = "fits" if plan.fits else "DOES NOT FIT" if plan.needed > plan.hbm else "REFUSED"
+    lines = [
+        " ".join(f"{name}={value}" for name, value in plan.asked.items()),
+        f"{plan.parameters / 1e6:.0f} M parameters, {plan.rows} rows of {plan.tokens} tokens, "
+        f"{plan.devices} x {plan.chip}",
+        f"{verdict}: {plan.needed / GIB:.2f} of {plan.hbm / GIB:.0f} GiB per device"
+        + (f" ({plan.refusal})" if plan.refusal else ""),
+    ]
+    if plan.memory is not None:
+        parts = dataclasses.asdict(plan.memory)
+        lines.append("  " + ", ".join(f"{name} {value / GIB:.3f}" for name, value in parts.items()) + " GiB")
+    lines.append(
+        f"model {plan.model_flops / 1e15:.4g} PFLOP, run {plan.run_flops / 1e15:.4g} PFLOP, all devices"
+    )
+    for kind, traffic in plan.collectives.items():
+        lines.append(f"  {kind}: {traffic.count} per step, {traffic.bytes / 1e9:.4g} GB sent by a device")
+    if plan.unknown_loops:
+        lines.append(f"  loops of unknown length, counted once: {', '.join(plan.unknown_loops)}")
+    if (e := plan.estimate) is not None:
+        lines += [
+            f"roofline: compute {e.compute:.4g} s, memory {e.memory:.4g} s, wire {e.wire:.4g} s "
+            f"({e.bound} is longest)",
+            f"  a step takes {e.best:.4g} s if they overlap (MFU {e.mfu_high:.0%}), {e.worst:.4g} s if not "
+            f"({e.mfu_low:.0%}): a bound, not a measurement",
+        ]
+    lines.append(f"compiled in {plan.seconds:.0f} s ({plan.cpu_seconds:.0f} s of CPU)")
+    return "\n".join(lines)

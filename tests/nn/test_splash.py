@@ -1,0 +1,96 @@
+"""The TPU kernel, run operation by operation on CPU, against plain attention: packed rows, both passes."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sora_jax.nn.attention import attend
+from sora_jax.nn.partition import HEADS, ROWS, TOKENS
+from sora_jax.nn.splash import splash_attention
+from sora_jax.sharding.mesh import AXES
+
+B, N, M, K, D = 2, 256, 128, 2, 64
+
+
+def segments(length: int, borders: list[list[int]]) -> jnp.ndarray:
+    """Segment numbers of rows: segment k ends before the k-th border, what is left is padding."""
+    rows = [np.searchsorted(np.asarray(b), np.arange(length), side="right") + 1 for b in borders]
+    rows = [np.where(row > len(b), 0, row) for row, b in zip(rows, borders, strict=True)]
+    return jnp.asarray(np.stack(rows), jnp.int32)
+
+
+QUERY = segments(N, [[70, 131, 200], [5, 256]])
+# Row 0 has no key of segment 3; row 1 has keys of a segment 3 that no query has.
+KEY = segments(M, [[30, 100], [1, 60, 128]])
+
+
+def results(function, own: bool):
+    """Output and gradients for one random cotangent, of self- or cross-attention."""
+    rng = np.random.default_rng(0)
+    m = N if own else M
+    query, key, value = (
+        jnp.asarray(2 * rng.normal(size=(B, length, K, D)), jnp.float32) for length in (N, m, m)
+    )
+    cotangent = jnp.asarray(rng.normal(size=query.shape), jnp.float32)
+
+    @jax.jit
+    def value_and_gradients(query, key, value):
+        def run(query, key, value):
+            return function(
+                query, key, value, query_segment=QUERY, key_segment=QUERY if own else KEY, scale=0.2
+            )
+
+        out, pull = jax.vjp(run, query, key, value)
+        return out, *pull(cotangent)
+
+    return [np.asarray(x) for x in value_and_gradients(query, key, value)]
+
+
+def kernel(*arguments, **keywords):
+    return splash_attention(*arguments, **keywords, interpret=True)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["self", "cross"])
+def both(request):
+    return request.param, results(kernel, request.param), results(attend, request.param)
+
+
+def test_equals_the_plain_attention(both):
+    """float32: gradients are sums of up to 256 terms of up to 10, so roundings of 1e-6 add up to 1e-5."""
+    _, found, expected = both
+    for name, a, b in zip(("output", "query", "key", "value"), found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-4, err_msg=name)
+
+
+def test_padding_and_queries_without_keys_are_exactly_zero(both):
+    own, (out, query, key, value), _ = both
+    idle = np.array(QUERY == 0)
+    idle[0] |= np.asarray(QUERY[0] == 3) & (not own)
+    assert idle.any() and (out[idle] == 0).all() and (query[idle] == 0).all()
+    unseen = np.array(QUERY == 0) if own else np.array(KEY == 0)
+    unseen[1] |= np.asarray(KEY[1] == 3) if not own else False
+    assert unseen.any() and (key[unseen] == 0).all() and (value[unseen] == 0).all()
+
+
+def test_what_the_kernel_cannot_do_is_an_error():
+    x = jnp.zeros((1, 130, 2, 64))
+    ids = jnp.ones((1, 130), jnp.int32)
+    with pytest.raises(ValueError, match=r"130 queries per device .* pad the rows to 256"):
+        kernel(x, x, x, query_segment=ids, key_segment=ids, scale=1.0)
+    with pytest.raises(ValueError, match="no bias"):
+        bias = jnp.zeros((2, 130, 130))
+        attend(
+            *(x, x, x),
+            query_segment=ids,
+            key_segment=ids,
+            scale=1.0,
+            bias=bias,
+            implementation="splash",
+        )
+
+
+def test_axes_are_the_mesh_s():
+    assert {*ROWS, HEADS, TOKENS} == set(AXES)
