@@ -120,29 +120,32 @@ def color(tracks: Tracks, truth: SceneState) -> float:
     return _mean([(seen & due).total() / min(seen.total(), due.total()) for seen in frames if seen])
 
 
-def _whole(tracks: Tracks, truth: SceneState) -> np.ndarray:
-    """[f o] where an object shows its shape, clear of border and others, in a colour of the cast."""
-    known = [COLORS.index(c) for c, _ in truth_lib.cast(truth)]
-    return tracks.present & ~tracks.edge & ~tracks.touching & np.isin(tracks.hue, known)
+def _whole(tracks: Tracks) -> np.ndarray:
+    """[f o] where an object shows its shape, clear of border and others."""
+    return tracks.present & ~tracks.edge & ~tracks.touching
 
 
 def shape(tracks: Tracks, truth: SceneState) -> float:
     """The same of shapes, over objects of the cast's colours, clear of the border and of each other.
 
-    Of each colour at most as many as the cast has enter, right shapes first: a twin is no wrong shape. Blind
-    to who has which shape, to what is missing, and to strangers.
+    Of each colour at most as many as the cast has enter, right shapes first: a twin is no wrong shape. Where
+    a frame shows none of these colours, whatever it shows: another colour is no wrong shape. Blind to who has
+    which shape, to what is missing, and to strangers.
     """
     cast = truth_lib.cast(truth)
     if not cast:
         return math.nan
     due, scores = Counter(SHAPES.index(s) for _, s in cast), []
     number = Counter(COLORS.index(c) for c, _ in cast)
-    shown = _whole(tracks, truth)
+    shown = _whole(tracks)
     for f in range(tracks.frames):
         seen: Counter[int] = Counter()
         for c in number:
             forms = tracks.form[f, shown[f] & (tracks.hue[f] == c)].tolist()
             seen.update(sorted(forms, key=lambda form: form not in due)[: number[c]])
+        if not seen:
+            forms = tracks.form[f, shown[f]].tolist()
+            seen.update(sorted(forms, key=lambda form: form not in due)[: len(cast)])
         if seen:
             scores.append((seen & due).total() / seen.total())
     return _mean(scores)
@@ -159,11 +162,10 @@ def pairing(tracks: Tracks, truth: SceneState) -> float:
     if len(due) < 2:
         return math.nan
     colors = Counter(c for c, _ in due.elements())
-    shown, scores = _whole(tracks, truth), []
+    shown, scores = _whole(tracks) & np.isin(tracks.hue, list(colors)), []
     for f in range(tracks.frames):
         pairs = zip(tracks.hue[f, shown[f]].tolist(), tracks.form[f, shown[f]].tolist(), strict=True)
-        seen = Counter(pairs)
-        if seen:
+        if seen := Counter(pairs):
             possible = Counter(c for c, _ in seen.elements()) & colors
             scores.append((seen & due).total() / possible.total())
     return _mean(scores)
