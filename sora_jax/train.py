@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
         ) as checkpointer,
     ):
         abstract = state.abstract_state(training.init_params, training.optimizer)
-        shardings = rules.state_shardings(abstract, mesh)
+        shardings = rules.state_shardings(abstract, mesh, rules=training.sharding)
         if checkpointer.latest_step is None:
             start = state.init_state(
                 training.init_params,

@@ -1,12 +1,20 @@
-"""A script for 8 fake CPU devices: the tiny transformer's loss and two training steps on several meshes.
+"""A script for 8 fake CPU devices: the tiny transformer trained on several meshes, beside one device.
 
-Prints one JSON object: {"<mesh>": [loss of step 0, loss of step 1, sum of the noise drawn]}.
+    python mesh_transformer.py STEPS [MESH ...]
+
+Prints one JSON object: mesh -> {"loss": of each step, "gradient": |g - g1| / |g1| with g1 of one device,
+"noise", "batch": hashes of what the devices drew and hold, "cut": mesh axes that cut a parameter in pieces}.
+A mesh is written `fsdp=4,context=2`; "one" is one device and comes first.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import hashlib
 import json
+import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +28,6 @@ from sora_jax.models.transformer import SIZES, Transformer
 from sora_jax.sharding import context, mesh, rules
 from sora_jax.training import optimizer, state, step
 
-MESHES = {
-    "single": None,
-    "data": {"data": 8},
-    "data x fsdp": {"data": 2, "fsdp": 4},
-    "fsdp x context": {"data": 1, "fsdp": 4, "context": 2},
-}
 CAPTIONS = ("a red circle moving left", "two blue squares", "a bar")
 
 
@@ -43,8 +45,17 @@ def make_batch() -> patches.PackedBatch:
     return patches.pack_rows(rows, row_tokens=32, row_text=64, max_segments=3)
 
 
-def run(sizes: dict[str, int] | None) -> list[float]:
-    """Two steps on a mesh; None is one device."""
+def digest(values: Any) -> str:
+    """Of the bytes of a tree of arrays."""
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves(values):
+        found.update(np.ascontiguousarray(leaf).tobytes())
+    return found.hexdigest()
+
+
+def run(name: str, steps: int, one_gradient: Any) -> tuple[dict[str, Any], Any]:
+    """What the module's docstring says of one mesh, and the gradient."""
+    sizes = {} if name == "one" else {k: int(v) for k, v in (part.split("=") for part in name.split(","))}
     batch = make_batch()
     encoder = text.TextEncoder(**text.SIZES["bytes_test"])
     model = Transformer(patch_width=16, text_encoder=encoder, **SIZES["test"])
@@ -57,22 +68,44 @@ def run(sizes: dict[str, int] | None) -> list[float]:
         return jax.tree.map(jnp.add, params, jax.tree.unflatten(jax.tree.structure(params), noise))
 
     def loss_fn(params, frozen, batch, key):
-        loss, _ = objective(key, functools.partial(model.apply, {"params": params}), batch)
-        return loss, {"noise": jnp.sum(conditioning.token_noise(key, batch))}
+        return objective(key, functools.partial(model.apply, {"params": params}), batch)
 
-    transform = optimizer.make_optimizer("muon", learning_rate=1e-2, total_steps=10)
+    transform = optimizer.make_optimizer("muon", learning_rate=1e-3, total_steps=100)
     abstract = state.abstract_state(init_params, transform)
-    devices = jax.devices()[:1] if sizes is None else jax.devices()
-    with context.use(mesh.make_mesh(**(sizes or {}), devices=devices)) as current:
-        shardings = rules.state_shardings(abstract, current)
+    devices = jax.devices()[:1] if name == "one" else jax.devices()
+    table = [
+        (pattern, dataclasses.replace(place, least=8) if isinstance(place, rules.Fsdp) else place)
+        for pattern, place in rules.TRANSFORMER_RULES
+    ]
+    with context.use(mesh.make_mesh(**sizes, devices=devices)) as current:
+        shardings = rules.state_shardings(abstract, current, rules=table)
         train = state.init_state(init_params, transform, key=rng.key(0, "init"), shardings=shardings)
+        named = {str(axis) for x in jax.tree.leaves(shardings.params) for axis in x.spec if axis is not None}
+        cut = {axis for axis in named if current.shape[axis] > 1}
+        placed = context.placer(current)(batch)
+        key = rng.key(0, "step", 0)
+        gradient = jax.jit(jax.grad(lambda *a: loss_fn(*a)[0]))(train.params, {}, placed, key)
+        gradient = np.concatenate([np.ravel(x) for x in jax.tree.leaves(gradient)])
+        one = gradient if one_gradient is None else one_gradient
+        noise = jax.jit(conditioning.token_noise)(key, placed)
         step_fn = step.make_step(loss_fn, transform, shardings=shardings)
-        values = []
-        for number in range(2):
-            train, metrics = step_fn(train, {}, context.placer(current)(batch), rng.key(0, "step", number))
-            values.append(float(metrics["loss"]))
-        return [*values, float(metrics["noise"])]
+        losses = []
+        for number in range(steps):
+            train, metrics = step_fn(train, {}, placed, rng.key(0, "step", number))
+            losses.append(float(metrics["loss"]))
+    found = {
+        "loss": losses,
+        "gradient": float(np.linalg.norm(gradient - one) / np.linalg.norm(one)),
+        "noise": digest(noise),
+        "batch": digest(placed),
+        "cut": sorted(cut),
+    }
+    return found, one
 
 
 if __name__ == "__main__":
-    print(json.dumps({name: run(sizes) for name, sizes in MESHES.items()}))
+    steps, names = int(sys.argv[1]), ["one", *sys.argv[2:]]
+    results, one = {}, None
+    for name in names:
+        results[name], one = run(name, steps, one)
+    print(json.dumps(results))

@@ -160,7 +160,7 @@ def _init(parts: Denoising, batch: PackedBatch) -> Callable[[Any], Any]:
 
 def _train(config: Table, parts: Denoising, batch: PackedBatch, mesh: Mesh) -> Program:
     abstract = state.abstract_state(_init(parts, batch), parts.optimizer)
-    shardings = rules.state_shardings(abstract, mesh)
+    shardings = rules.state_shardings(abstract, mesh, rules=rules.TRANSFORMER_RULES)
     step_fn = step.make_step(
         parts.loss_fn,
         parts.optimizer,
@@ -190,7 +190,7 @@ def _sample(parts: Denoising, batch: PackedBatch, mesh: Mesh, settings: Settings
     flops = calls * float(cost.count_flops(parts.model, rows=rows, tokens=tokens, text=text))
     return Program(
         fn=sample_batch,
-        args=(_placed(params, rules.param_shardings(params, mesh)), batch),
+        args=(_placed(params, rules.param_shardings(params, mesh, rules=rules.TRANSFORMER_RULES)), batch),
         static={"apply": parts.apply, "encode_text": text_apply(parts.model), "settings": settings},
         model_flops=flops,
         run_flops=flops,

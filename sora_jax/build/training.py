@@ -30,6 +30,7 @@ from sora_jax.models.autoencoder_adversary import Discriminator, adversarial_los
 from sora_jax.models.autoencoder_loss import reconstruction_loss
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder, to_model
 from sora_jax.sampling.generate import Request, Settings, generate
+from sora_jax.sharding import rules
 from sora_jax.training.loop import Evaluator
 from sora_jax.training.step import LossFn
 from sora_jax.types import Key, Params
@@ -46,6 +47,7 @@ class Training:
       batches: start step -> endless host batches.
       evaluators: run every so often.
       manifest_hash: of the data; "" for a simulated world, which its config determines.
+      sharding: which parameter is cut along which axis of the mesh.
     """
 
     init_params: Callable[[Key], Params]
@@ -55,6 +57,7 @@ class Training:
     batches: Callable[[int], Iterator[Any]]
     evaluators: Sequence[Evaluator]
     manifest_hash: str = ""
+    sharding: rules.Rules = rules.DEFAULT_RULES
 
 
 def training(config: Table) -> Training:
@@ -239,6 +242,7 @@ def _train_transformer(config: Table) -> Training:
         batches=batches,
         evaluators=evaluators,
         manifest_hash=stores["train"].manifest_hash,
+        sharding=rules.TRANSFORMER_RULES,
     )
 
 

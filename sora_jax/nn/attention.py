@@ -7,6 +7,7 @@ segments hold changes neither a result nor a gradient by a single bit: their wei
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -16,6 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from sora_jax.nn import rope
 from sora_jax.nn.layers import Dense, Initializer, RMSNorm, split_heads
+from sora_jax.nn.partition import HEADS
 from sora_jax.nn.splash import splash_attention
 
 Implementation = Literal["xla", "splash"]
@@ -144,9 +146,10 @@ class Attention(nn.Module):
             raise ValueError(f"width {width} is not a multiple of heads {self.heads}")
         memory = x if memory is None else memory
         memory_segment = segment if memory_segment is None else memory_segment
-        query = split_heads(Dense(width, dtype=self.dtype, name="query")(x), self.heads)
-        key = split_heads(Dense(width, dtype=self.dtype, name="key")(memory), self.heads)
-        value = split_heads(Dense(width, dtype=self.dtype, name="value")(memory), self.heads)
+        into = functools.partial(Dense, width, dtype=self.dtype, cut=HEADS)
+        query = split_heads(into(name="query")(x), self.heads)
+        key = split_heads(into(name="key")(memory), self.heads)
+        value = split_heads(into(name="value")(memory), self.heads)
         query = RMSNorm(dtype=self.dtype, name="query_norm")(query)
         key = RMSNorm(dtype=self.dtype, name="key_norm")(key)
         if rotation is not None:

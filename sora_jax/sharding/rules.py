@@ -27,19 +27,28 @@ class Fsdp:
     Attributes:
       axis: of the mesh.
       least: a parameter of fewer elements is copied to every device: cutting it costs more than it saves.
+      tensor: the axis of the parameter that is cut along the mesh's "tensor" first, where that has more than
+        one device, however few its elements are; it has to divide. None = no axis.
     """
 
     axis: str = "fsdp"
     least: int = 4096
+    tensor: int | None = None
 
     def spec(self, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
         """The spec for a parameter of this shape."""
+        axes: list[str | None] = [None] * len(shape)
+        if self.tensor is not None and mesh.shape["tensor"] > 1:
+            axes[self.tensor] = "tensor"
         size = mesh.shape[self.axis]
         if math.prod(shape) >= self.least:
             for place in reversed(range(len(shape))):
-                if shape[place] % size == 0:
-                    return PartitionSpec(*([None] * place), self.axis)
-        return PartitionSpec()
+                if axes[place] is None and shape[place] % size == 0:
+                    axes[place] = self.axis
+                    break
+        while axes and axes[-1] is None:
+            axes.pop()
+        return PartitionSpec(*axes)
 
 
 Placement = PartitionSpec | Fsdp
@@ -49,6 +58,16 @@ Rules = Sequence[tuple[str, Placement]]
 DEFAULT_RULES: tuple[tuple[str, Placement], ...] = (
     (r"(kernel|embedding)$", Fsdp()),
     (r".*", PartitionSpec()),
+)
+# Of a transformer: the heads of attention and the hidden units of the MLP along tensor (Shoeybi et al. 2019,
+# arXiv 1909.08053, Sec. 3), so that a layer's products are added up over devices twice, and cross-attention's
+# once.
+TRANSFORMER_RULES: tuple[tuple[str, Placement], ...] = (
+    (r"^blocks/(attention|cross)/(query|key|value)/kernel$", Fsdp(tensor=-1)),
+    (r"^blocks/(attention|cross)/out/kernel$", Fsdp(tensor=-2)),
+    (r"^blocks/mlp/(up|gate)/kernel$", Fsdp(tensor=-1)),
+    (r"^blocks/mlp/down/kernel$", Fsdp(tensor=-2)),
+    *DEFAULT_RULES,
 )
 
 

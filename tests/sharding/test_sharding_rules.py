@@ -39,6 +39,24 @@ def test_fsdp_cuts_the_last_axis_that_divides(shape, spec):
     assert rules.Fsdp(least=9).spec(shape, MESH) == spec
 
 
+@pytest.mark.parametrize(
+    ("shape", "axis", "spec"),
+    [
+        ((2, 8, 12), -1, P(None, "fsdp", "tensor")),
+        ((2, 12, 8), -2, P(None, "tensor", "fsdp")),
+        ((2, 2, 3), -1, P(None, None, "tensor")),  # 12 elements: along tensor however few
+    ],
+)
+def test_tensor_cuts_its_axis_and_fsdp_another(shape, axis, spec):
+    assert rules.Fsdp(least=13, tensor=axis).spec(shape, MESH) == spec
+
+
+def test_an_axis_that_does_not_divide_along_tensor_is_refused():
+    table = ((".*", rules.Fsdp(tensor=-1)),)
+    with pytest.raises(ValueError, match=r"axis 1 of 'kernel', 8 long, does not divide into 3 \(tensor\)"):
+        rules.param_shardings(shapes(kernel=(12, 8)), MESH, rules=table)
+
+
 def test_default_rules_fit_and_cut():
     params = {
         "embed": shapes(embedding=(384, 64)),
