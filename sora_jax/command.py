@@ -29,6 +29,9 @@ class UsageError(ValueError):
     """Something the caller gave cannot be used; the message names the value and the mend."""
 
 
+TOLD = (UsageError, FileNotFoundError, CheckpointError, TooManyBadError)  # what the caller can mend
+
+
 @contextlib.contextmanager
 def checking_usage() -> Iterator[None]:
     """While what the caller gave is checked: a ValueError is theirs to mend, so it is told in one line."""
@@ -42,7 +45,7 @@ def run(main: Callable[[Sequence[str]], int | None], arguments: Sequence[str] | 
     """Runs an entry point; what the caller can mend is printed in one line, everything else raises."""
     try:
         code = main(sys.argv[1:] if arguments is None else arguments)
-    except (UsageError, FileNotFoundError, CheckpointError, TooManyBadError) as error:
+    except TOLD as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
     raise SystemExit(code)

@@ -3,6 +3,7 @@
     python -m sora_jax.train --config configs/autoencoder.py:cpu --workdir ~/run/autoencoder
 
 Exit codes: 0 finished, or stopped by --minutes; 75 stopped by SIGTERM or SIGINT with everything saved.
+Many processes: the same command in each, with --distributed (`sharding.processes`).
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sora_jax import build, command, rng
-from sora_jax.sharding import context, rules
+from sora_jax.sharding import context, processes, rules
 from sora_jax.sharding import mesh as mesh_lib
 from sora_jax.training import checkpoint, loop, state, step
 from sora_jax.training.log import Log
@@ -31,13 +33,39 @@ def main(arguments: Sequence[str]) -> int:
         "--workdir", type=Path, required=True, help="checkpoints, metrics.jsonl, tensorboard/"
     )
     parser.add_argument("--minutes", type=float, default=None, help="save and stop after so long")
+    parser.add_argument(
+        "--distributed",
+        metavar="auto|HOST:PORT,K,N",
+        default=None,
+        help="one of many processes: found out on Cloud TPU, GKE, SLURM and Open MPI; or process K of N",
+    )
+    parser.add_argument(
+        "--from_step",
+        type=int,
+        default=None,
+        help="go on from this checkpoint; later ones are moved to WORKDIR/set_aside",
+    )
     arguments, overrides = command.split_overrides(arguments)
     options = parser.parse_args(arguments)
     config = command.load_config(options.config, overrides)
     with command.checking_usage():
-        training = build.training(config)
+        where = processes.place(options.distributed) if options.distributed else None
+    with processes.joined(where, told=command.TOLD):
+        workdir = options.workdir.resolve()
+        if options.from_step is not None:
+            if processes.is_first():
+                checkpoint.set_aside(
+                    workdir / "checkpoints", after=options.from_step, into=workdir / "set_aside"
+                )
+            processes.wait_for_all("set aside")
+        outcome = run(config, workdir, minutes=options.minutes)
+    return outcome.exit_code
 
-    workdir = options.workdir.resolve()
+
+def run(config: Any, workdir: Path, *, minutes: float | None) -> loop.Outcome:
+    """Trains `config` in `workdir` from its latest checkpoint, or from the start if it has none."""
+    with command.checking_usage():
+        training = build.training(config)
     settings = json.loads(config.to_json_best_effort())
     train = config.train
     best_metric, best_mode = train.best
@@ -64,7 +92,8 @@ def main(arguments: Sequence[str]) -> int:
             )
         else:
             start = checkpointer.restore(rules.with_shardings(abstract, shardings))
-        (workdir / "config.json").write_text(json.dumps(settings, indent=1))
+        if processes.is_first():
+            (workdir / "config.json").write_text(json.dumps(settings, indent=1))
         step_fn = step.make_step(
             training.loss_fn,
             training.optimizer,
@@ -72,27 +101,29 @@ def main(arguments: Sequence[str]) -> int:
             accumulate=train.accumulate,
             shardings=shardings,
         )
+        mine = context.rows_here(mesh, training.rows)
         with Log(workdir, start_step=int(start.step), total_steps=train.total_steps) as log:
             outcome = loop.train(
                 start,
                 step_fn,
-                batches=training.batches,
+                batches=lambda first: training.batches(first, mine),
                 seed=config.seed,
                 total_steps=train.total_steps,
                 checkpointer=checkpointer,
                 log=log,
                 frozen=training.frozen,
-                place=context.placer(mesh),
+                place=context.placer(mesh, rows=training.rows),
                 evaluators=training.evaluators,
                 log_every=train.log_every,
                 evaluate_every=train.evaluate_every,
                 checkpoint_every=train.checkpoint_every,
                 checkpoint_minutes=train.checkpoint_minutes,
-                minutes=options.minutes,
+                minutes=minutes,
+                agree=processes.agreement(mesh),
             )
-    if outcome.reason == "done":
+    if outcome.reason == "done" and processes.is_first():
         (workdir / "finished").touch()
-    return outcome.exit_code
+    return outcome
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ class Training:
       init_params: key -> parameters.
       loss_fn, optimizer: what a step is made of.
       frozen: parameters that are handed to every step and not trained.
-      batches: start step -> endless host batches.
+      batches: (start step, mine) -> endless host batches, of the rows `mine` alone (None = all).
+      rows: of a batch, over all processes.
       evaluators: run every so often.
       manifest_hash: of the data; "" for a simulated world, which its config determines.
       sharding: which parameter is cut along which axis of the mesh.
@@ -54,7 +55,8 @@ class Training:
     loss_fn: LossFn
     optimizer: optax.GradientTransformation
     frozen: Params
-    batches: Callable[[int], Iterator[Any]]
+    batches: Callable[[int, Sequence[int] | None], Iterator[Any]]
+    rows: int
     evaluators: Sequence[Evaluator]
     manifest_hash: str = ""
     sharding: rules.Rules = rules.DEFAULT_RULES
@@ -116,12 +118,13 @@ def _train_autoencoder(config: Table) -> Training:
     def loss_fn(params: Params, frozen: Params, batch: pipeline.ClipBatch, key: Key):
         return pixel_loss(params, frozen, to_model(batch.video), key)
 
-    def batches(start: int) -> Iterator[pipeline.ClipBatch]:
+    def batches(start: int, mine: Sequence[int] | None) -> Iterator[pipeline.ClipBatch]:
         return pipeline.make_clip_batches(
             source,
             seed=config.seed,
             batch=data.batch,
             shapes=shapes,
+            mine=mine,
             start_step=start,
             workers=data.workers,
             prefetch=data.prefetch,
@@ -140,6 +143,7 @@ def _train_autoencoder(config: Table) -> Training:
         optimizer=transformation,
         frozen={},
         batches=batches,
+        rows=data.batch,
         evaluators=[ReconstructionEvaluator(reconstruct=reconstruct, videos=_heldout_videos(config))],
     )
 
@@ -195,7 +199,9 @@ def _train_transformer(config: Table) -> Training:
     parts = denoising(config, channels=frozen.model.channels)
     trained = _first_weights(config, "transformer")
 
-    def batches(start: int, *, store: str = "train", stages: Any = None) -> pipeline.Batches:
+    def batches(
+        start: int, mine: Sequence[int] | None, *, store: str = "train", stages: Any = None
+    ) -> pipeline.Batches:
         data = config.data
         return pipeline.make_batches(
             stores[store],
@@ -208,6 +214,7 @@ def _train_transformer(config: Table) -> Training:
             caption_mix=data.caption_mix.to_dict(),
             stages=stages or data.stages,
             oversize=data.oversize,
+            mine=mine,
             start_step=start,
             workers=data.workers if store == "train" else 0,
             prefetch=data.prefetch,
@@ -217,7 +224,7 @@ def _train_transformer(config: Table) -> Training:
         return parts.init_params(key, fixed[0], trained)
 
     evaluation = config.evaluation
-    heldout = batches(0, store="heldout", stages=((None, None),))
+    heldout = batches(0, None, store="heldout", stages=((None, None),))
     fixed = [_as_given(heldout.batch_at(k), parts.objective) for k in range(evaluation.batches)]
     frames, height, side = evaluation.size
     patches.latent_grid(frames, height, side, ratio=frozen.ratio, patch=patch)
@@ -240,6 +247,7 @@ def _train_transformer(config: Table) -> Training:
         optimizer=parts.optimizer,
         frozen={},
         batches=batches,
+        rows=config.data.rows,
         evaluators=evaluators,
         manifest_hash=stores["train"].manifest_hash,
         sharding=rules.TRANSFORMER_RULES,

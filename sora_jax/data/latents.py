@@ -22,7 +22,7 @@ import numpy as np
 from array_record.python import array_record_data_source, array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 
 from sora_jax import text_bytes, types
-from sora_jax.data.manifest import manifest_hash
+from sora_jax.data.manifest import BadClipError, BadClips, manifest_hash
 
 _log = logging.getLogger(__name__)
 _LARGEST = float(np.finfo(np.float16).max)
@@ -88,6 +88,9 @@ def write_latents(
 class LatentSource:
     """The finished store at `path`: `source[i]` is clip i.
 
+    A record whose checksum does not fit raises `BadClipError`, is logged and counted: batches leave it out.
+    More of them than `max_bad_share` of all is an error.
+
     Attributes:
       meta: what `write_latents` was given; `fingerprint` and `ratio` are taken from it.
       sizes: `[len]` of `types.SIZE_DTYPE`, in pixels.
@@ -96,10 +99,11 @@ class LatentSource:
 
     Raises:
       FileNotFoundError: no store there, or one that is not finished.
+      TooManyBadError: too many damaged records; names how many, and the first.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        path = Path(path)
+    def __init__(self, path: str | Path, *, max_bad_share: float = 0.01) -> None:
+        path = self.path = Path(path)
         if not (path / "store.json").exists():
             raise FileNotFoundError(
                 f"no latents at {path} (no store.json): write them with python -m sora_jax.make_latents"
@@ -119,12 +123,18 @@ class LatentSource:
         self.manifest_hash = manifest_hash(self.sizes, [self.fingerprint, *self.ids.tolist()])
         files = [f"{_records(path, i)}[0:{len(ids)}]" for i, (_, ids) in enumerate(manifests) if len(ids)]
         self._records = array_record_data_source.ArrayRecordDataSource(files)
+        self._bad = BadClips(len(self.ids), max_share=max_bad_share)
 
     def __len__(self) -> int:
         return len(self.sizes)
 
     def __getitem__(self, index: int) -> types.LatentClip:
-        return decode_record(self._records[int(index)])
+        try:
+            return decode_record(self._records[int(index)])
+        except RuntimeError as error:  # array_record's, of a checksum that does not fit
+            self._bad.add(f"{self.path}, clip {self.ids[index]}", str(error))
+            self._bad.check()
+            raise BadClipError(f"{self.path}, clip {self.ids[index]}: {error}") from error
 
 
 def encode_record(clip: types.LatentClip) -> bytes:

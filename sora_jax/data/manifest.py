@@ -1,13 +1,19 @@
-"""What every source of clips shares: the error of an unreadable clip, and the hash of a manifest."""
+"""What every source of clips shares: how unreadable clips are counted, and the hash of a manifest."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from sora_jax import types
+
+AnyClip = TypeVar("AnyClip", covariant=True)  # types.Clip, or a LatentClip
+
+_log = logging.getLogger(__name__)
 
 
 class BadClipError(RuntimeError):
@@ -16,6 +22,35 @@ class BadClipError(RuntimeError):
 
 class TooManyBadError(RuntimeError):
     """More clips are unreadable than `max_bad_share` allows: the set itself is wrong."""
+
+
+class BadClips:
+    """The clips of a source that cannot be read, each logged once, and too many of them an error.
+
+    Attributes:
+      reasons: id -> what is wrong with it.
+    """
+
+    def __init__(self, listed: int, *, max_share: float) -> None:
+        """Of `listed` clips, at most the share `max_share` may be bad, and never all."""
+        self.reasons: dict[str, str] = {}
+        self._listed, self._max_share = listed, max_share
+
+    def add(self, name: str, reason: str) -> None:
+        """Counts one, again or for the first time; whoever counts goes on with `check`."""
+        if name not in self.reasons:
+            self.reasons[name] = reason
+            _log.warning("left out %s: %s", name, reason)
+
+    def check(self) -> None:
+        """Raises TooManyBadError, with how many and the first, where there are too many."""
+        bad = len(self.reasons)
+        if bad > self._max_share * self._listed or bad == self._listed:
+            first = "; ".join(f"{name} ({reason})" for name, reason in list(self.reasons.items())[:5])
+            raise TooManyBadError(
+                f"{bad} of {self._listed} clips cannot be read, more than max_bad_share "
+                f"{self._max_share:g} allows; the first: {first}"
+            )
 
 
 def manifest_hash(sizes: np.ndarray, ids: Iterable[str] = ()) -> str:
@@ -31,7 +66,11 @@ def manifest_hash(sizes: np.ndarray, ids: Iterable[str] = ()) -> str:
     return digest.hexdigest()
 
 
-def readable(source: types.Source, numbers: Iterable[int]) -> Iterator[tuple[int, types.Clip]]:
+class _Indexed(Protocol[AnyClip]):
+    def __getitem__(self, index: int, /) -> AnyClip: ...
+
+
+def readable(source: _Indexed[AnyClip], numbers: Iterable[int]) -> Iterator[tuple[int, AnyClip]]:
     """(number, clip) of those of `numbers` that can be read; the source counts the others, left out here."""
     for number in numbers:
         try:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import functools
-import itertools
+import logging
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -21,13 +22,16 @@ import numpy as np
 
 from sora_jax import patches, rng, text_bytes, types
 from sora_jax.data.latents import LatentSource
-from sora_jax.data.manifest import BadClipError
+from sora_jax.data.manifest import BadClipError, readable
 from sora_jax.data.schedule import ClipSchedule, ClipShape, RowClips, RowSchedule, Stage
 from sora_jax.patches import Grid
 
 DEFAULT_MIX: Mapping[str, float] = MappingProxyType({"short": 0.5, "descriptive": 0.5})
 
 _LAST_STEP = 2**31 - 1
+MOST_DEATHS = 3  # of data workers, before one batch is given up
+
+_log = logging.getLogger(__name__)
 
 
 class ClipBatch(NamedTuple):
@@ -76,7 +80,7 @@ def make_batches(
     caption_mix: Mapping[str, float] = DEFAULT_MIX,
     stages: Sequence[Stage] = ((None, None),),
     oversize: Literal["error", "drop"] = "error",
-    process: tuple[int, int] = (0, 1),
+    mine: Sequence[int] | None = None,
     start_step: int = 0,
     workers: int = 0,
     prefetch: int = 4,
@@ -96,7 +100,8 @@ def make_batches(
         ((longest frames of a class, share of the clips), ...). So images first, then 30 % images:
         `((4000, ((1, 1.0),)), (None, ((1, 0.3), (33, 0.7))))`.
       oversize: a clip that fits no row is an error, or left out and counted (`Plan.dropped`).
-      process: (number of this process, how many): it gets its own stretch of the rows.
+      mine: numbers of the rows that this process holds (`sharding.context.rows_here`), the only ones that it
+        reads; None = all.
       start_step: the step to start at.
       workers: processes that make batches; 0 = a thread of this process. The batches do not depend on it.
       prefetch: batches made ahead, per worker.
@@ -105,8 +110,10 @@ def make_batches(
       The iterator; `.batch_at(k)` gives any batch, `.batch_at.schedule.plan(stage, epoch)` the plan behind
       it.
 
+    A clip that raises `BadClipError` leaves its place in the row empty; the source counts and bounds them.
+
     Raises:
-      ValueError: what does not fit; a class without clips; rows that do not divide over the processes.
+      ValueError: what does not fit; a class without clips.
     """
     schedule = RowSchedule(
         source.sizes,
@@ -123,7 +130,7 @@ def make_batches(
     pack = functools.partial(
         patches.pack_rows, row_tokens=row_tokens, row_text=row_text, max_segments=max_segments
     )
-    packer = RowPacker(source, schedule, pack=pack, patch=patch, caption_mix=caption_mix, process=process)
+    packer = RowPacker(source, schedule, pack=pack, patch=patch, caption_mix=caption_mix, mine=mine)
     return Batches(packer, start_step=start_step, workers=workers, prefetch=prefetch)
 
 
@@ -138,26 +145,22 @@ class RowPacker:
         pack: Callable[[Sequence[Sequence[patches.Segment]]], types.PackedBatch],
         patch: Grid,
         caption_mix: Mapping[str, float],
-        process: tuple[int, int],
+        mine: Sequence[int] | None,
     ) -> None:
         """See `make_batches`."""
-        number, count = process
-        if schedule.rows % count:
-            raise ValueError(f"{schedule.rows} rows do not divide over {count} processes")
         if not caption_mix or min(caption_mix.values()) <= 0:
             raise ValueError(f"caption_mix {dict(caption_mix)} must give each phrasing a weight above 0")
-        share = schedule.rows // count
-        self.mine = slice(number * share, (number + 1) * share)
+        self.mine = range(schedule.rows) if mine is None else mine
         self.source, self.schedule, self.pack, self.patch = source, schedule, pack, patch
         self.caption_mix = dict(caption_mix)
 
     def __call__(self, step: int) -> types.PackedBatch:
-        return self.pack([self._row(row) for row in self.schedule(step)[self.mine]])
+        rows = self.schedule(step)
+        return self.pack([self._row(rows[number]) for number in self.mine])
 
     def _row(self, row: RowClips) -> list[patches.Segment]:
         segments = []
-        for number in row.clips.tolist():
-            clip = self.source[number]
+        for number, clip in readable(self.source, row.clips.tolist()):
             generator = rng.host(self.schedule.seed, "phrasing", row.stage, row.epoch, number)
             caption = clip.captions[draw_phrasing(clip.captions, self.caption_mix, generator)]
             grid = patches.grid_of(clip.latents.shape, patch=self.patch)
@@ -195,6 +198,7 @@ def make_clip_batches(
     seed: int,
     batch: int,
     shapes: Sequence[tuple[ClipShape, float]],
+    mine: Sequence[int] | None = None,
     start_step: int = 0,
     workers: int = 0,
     prefetch: int = 2,
@@ -207,6 +211,8 @@ def make_clip_batches(
       batch: clips per batch.
       shapes: ((frames, height, width), share of the steps): the static set of sizes, hence of compilations.
         Only clips of exactly these sizes are used.
+      mine: places in the batch that this process holds (`sharding.context.rows_here`), the only ones that it
+        reads; None = all.
       start_step: the step to start at.
       workers: processes that make batches; 0 = a thread of this process. The batches do not depend on it.
       prefetch: batches made ahead, per worker.
@@ -218,13 +224,17 @@ def make_clip_batches(
       ValueError: a shape that the source has no clip of.
     """
     schedule = ClipSchedule(source.sizes, seed=seed, batch=batch, shapes=shapes)
-    batch_at = functools.partial(clip_batch_at, source, schedule)
+    batch_at = functools.partial(clip_batch_at, source, schedule, mine=mine)
     return Batches(batch_at, start_step=start_step, workers=workers, prefetch=prefetch)
 
 
-def clip_batch_at(source: types.Source, schedule: ClipSchedule, step: int) -> ClipBatch:
+def clip_batch_at(
+    source: types.Source, schedule: ClipSchedule, step: int, *, mine: Sequence[int] | None = None
+) -> ClipBatch:
     """Batch `step` of `make_clip_batches`."""
     shape, numbers = schedule(step)
+    if mine is not None:
+        numbers = numbers[np.asarray(mine)]
     clips, used = [], []
     for number in numbers:
         clip, number = _read_or_next(source, schedule, int(number), shape)
@@ -255,18 +265,48 @@ def _read_or_next(
 
 
 def _from_processes(dataset: grain.MapDataset, start_step: int, *, workers: int, ahead: int) -> Iterator[Any]:
-    """Differs: from grain's `mp_prefetch`, which leaves shared memory behind when a run ends (0.2.18)."""
-    pool = concurrent.futures.ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_set_dataset,
-        initargs=(dataset,),
-    )
+    """The elements from `start_step` on, made by worker processes; those of one that died are made again.
+
+    Differs: from grain's `mp_prefetch`, which leaves shared memory behind when a run ends (0.2.18).
+
+    Raises:
+      RuntimeError: `MOST_DEATHS` workers in a row died at the same step.
+    """
+
+    def new_pool() -> concurrent.futures.ProcessPoolExecutor:
+        return concurrent.futures.ProcessPoolExecutor(
+            workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_set_dataset,
+            initargs=(dataset,),
+        )
+
+    pool = new_pool()
+    deaths = 0
+    waiting: collections.deque[concurrent.futures.Future[Any]] = collections.deque()
+    step = start_step
     try:
-        waiting = collections.deque(pool.submit(_element, start_step + i) for i in range(ahead))
-        for step in itertools.count(start_step + ahead):
-            waiting.append(pool.submit(_element, step))
-            yield waiting.popleft().result()
+        while True:
+            try:
+                while len(waiting) <= ahead:
+                    waiting.append(pool.submit(_element, step + len(waiting)))
+                element = waiting[0].result()
+            except BrokenProcessPool as error:
+                deaths += 1
+                if deaths == MOST_DEATHS:
+                    raise RuntimeError(
+                        f"{deaths} data workers in a row died while batch {step} was made: is memory short? "
+                        f"Use fewer than {workers} data.workers, or 0 to see the error itself"
+                    ) from error
+                _log.warning("a data worker died; its batches, from %d on, are made again", step)
+                pool.shutdown(wait=False, cancel_futures=True)
+                pool = new_pool()
+                waiting.clear()
+                continue
+            waiting.popleft()
+            deaths = 0
+            step += 1
+            yield element
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from sora_jax import text_bytes, types
 from sora_jax.data.decode import VideoInfo, decode, probe
-from sora_jax.data.manifest import BadClipError, TooManyBadError, manifest_hash
+from sora_jax.data.manifest import BadClipError, BadClips, manifest_hash
 from sora_jax.data.transform import fit_frames, fit_size, resize_cover
 
 _log = logging.getLogger(__name__)
@@ -48,7 +48,6 @@ class FolderSource:
 
     Attributes:
       sizes, ids: of the clips that can be read.
-      bad: path -> reason, of those that cannot.
       manifest_hash: of sizes and ids.
 
     Raises:
@@ -80,10 +79,10 @@ class FolderSource:
           max_bad_share: of all entries, the most that may be unreadable.
           manifest: where sizes are kept; None = beside the captions file.
         """
-        self.root, self.fps, self.max_bad_share = Path(root), fps, max_bad_share
+        self.root, self.fps = Path(root), fps
         entries = read_captions(captions_file)
         self.listed = len(entries)
-        self.bad: dict[str, str] = {}
+        self._bad = BadClips(self.listed, max_share=max_bad_share)
         manifest = Path(manifest) if manifest else Path(captions_file).with_suffix(".manifest.json")
         infos = _probe_all(self.root, sorted({entry.path for entry in entries}), manifest)
         self._clips: list[tuple[Entry, VideoInfo]] = []
@@ -96,11 +95,11 @@ class FolderSource:
                 frames = _frames(entry, info, fps=fps, most=max_frames, ratio=ratio_t)
                 height, width = fit_size(info.height, info.width, pixels=pixels, multiple=multiple)
             except (BadClipError, ValueError) as error:
-                self._count_bad(entry, str(error), check=False)
+                self._bad.add(entry.id, str(error))
                 continue
             self._clips.append((entry, info))
             sizes.append((frames, height, width, len(text_bytes.encode(entry.caption))))
-        self._check_bad()
+        self._bad.check()
         self.sizes = np.array(sizes, types.SIZE_DTYPE)
         self.ids = [entry.id for entry, _ in self._clips]
         self.manifest_hash = manifest_hash(self.sizes, self.ids)
@@ -116,24 +115,15 @@ class FolderSource:
         try:
             video = decode(self.root / entry.path, entry.start + np.arange(frames) / fps, transform=resize)
         except BadClipError as error:
-            self._count_bad(entry, str(error))
+            self._bad.add(entry.id, str(error))
+            self._bad.check()
             raise
         return types.Clip(video=video, fps=fps, captions={"short": entry.caption}, id=entry.id)
 
-    def _count_bad(self, entry: Entry, reason: str, *, check: bool = True) -> None:
-        if entry.id not in self.bad:
-            self.bad[entry.id] = reason
-            _log.warning("left out %s: %s", entry.id, reason)
-        if check:
-            self._check_bad()
-
-    def _check_bad(self) -> None:
-        if len(self.bad) > self.max_bad_share * self.listed or len(self.bad) == self.listed:
-            first = "; ".join(f"{name} ({reason})" for name, reason in list(self.bad.items())[:5])
-            raise TooManyBadError(
-                f"{len(self.bad)} of {self.listed} clips cannot be read, more than max_bad_share "
-                f"{self.max_bad_share:g} allows; the first: {first}"
-            )
+    @property
+    def bad(self) -> dict[str, str]:
+        """Id -> reason, of those that cannot be read."""
+        return self._bad.reasons
 
 
 def read_captions(path: str | Path) -> list[Entry]:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, UInt8
 
 from sora_jax.models.frozen_autoencoder import to_model, to_pixels
+from sora_jax.nn import partition
 from sora_jax.types import Params, TrainState
 
 
@@ -30,7 +31,9 @@ class ReconstructionEvaluator:
         """`heldout_psnr`: dB of 8-bit pixels, the mean over clips of each clip's own PSNR; and an image."""
         squared = []
         strips = []
-        step = jax.jit(lambda params, video: to_pixels(self.reconstruct(params, to_model(video))))
+        step = jax.jit(
+            lambda params, video: partition.whole(to_pixels(self.reconstruct(params, to_model(video))))
+        )
         for videos in self.videos:
             for start in range(0, len(videos), self.chunk):
                 video = videos[start : start + self.chunk]

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, UInt8
 from sora_jax.models import autoencoder_latents as latents_lib
 from sora_jax.models.autoencoder import Autoencoder, sample
 from sora_jax.models.autoencoder_latents import LatentStatistics
+from sora_jax.nn import partition
 from sora_jax.types import Clip, LatentClip, Params
 
 CHUNK = 16  # clips encoded at once
@@ -111,10 +112,10 @@ def fingerprint(model: Autoencoder, params: Params, statistics: LatentStatistics
 @functools.partial(jax.jit, static_argnames="model")
 def _encode(params: Params, statistics: LatentStatistics, video: Array, *, model: Autoencoder) -> Array:
     mean = model.apply({"params": params}, to_model(video), method="encode").mean  # type: ignore[union-attr]
-    return latents_lib.normalise(mean, statistics)
+    return partition.whole(latents_lib.normalise(mean, statistics))
 
 
 @functools.partial(jax.jit, static_argnames="model")
 def _decode(params: Params, statistics: LatentStatistics, latents: Array, *, model: Autoencoder) -> Array:
     decoded = model.apply({"params": params}, latents_lib.denormalise(latents, statistics), method="decode")
-    return to_pixels(decoded)  # type: ignore[arg-type]
+    return partition.whole(to_pixels(decoded))  # type: ignore[arg-type]

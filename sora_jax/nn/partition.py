@@ -40,3 +40,8 @@ def constrain(x: Shaped[Array, "*s"], *axes: object) -> Shaped[Array, "*s"]:
 
     spec = PartitionSpec(*(one(side, axis) for side, axis in zip(x.shape, axes, strict=True)))
     return jax.lax.with_sharding_constraint(x, spec)
+
+
+def whole(x: Shaped[Array, "*s"]) -> Shaped[Array, "*s"]:
+    """`x`, all of it on every device: for what is handed to the host, which may be one of many processes."""
+    return constrain(x, *[None] * x.ndim)

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, UInt8
 
 from sora_jax import patches, rng, text_bytes
 from sora_jax.diffusion import conditioning, guidance, sampler
+from sora_jax.nn import partition
 from sora_jax.types import PackedBatch, Params
 
 TEXT_STEP = 32  # rows of text are padded to a multiple of this, so that few lengths are compiled
@@ -184,7 +185,7 @@ def sample_batch(
         interval=settings.guidance_interval,
         unconditional=lambda batch: batch._replace(text=empty.text, text_segment=empty.text_segment),
     )
-    return sampler.sample(
+    tokens = sampler.sample(
         jax.random.fold_in(key, 1),
         velocity_fn,
         conditioning.token_noise(jax.random.fold_in(key, 0), batch),
@@ -193,6 +194,7 @@ def sample_batch(
         sampler=settings.sampler,
         eta=settings.eta,
     )
+    return partition.whole(tokens)
 
 
 def _segment(generator: Generator, request: Request, grid: patches.Grid) -> patches.Segment:

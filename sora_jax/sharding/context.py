@@ -25,24 +25,23 @@ def use(mesh: Mesh) -> Iterator[Mesh]:
         yield mesh
 
 
-def batch_shardings(batch: Any, mesh: Mesh) -> Any:
+def batch_shardings(batch: Any, mesh: Mesh, *, rows: int | None = None) -> Any:
     """Tree of `NamedSharding` for a batch.
 
     Args:
       batch: pytree of arrays whose first axis is rows; of a `PackedBatch`, tokens are cut along context too.
       mesh: see `mesh.make_mesh`.
+      rows: of the whole batch, over all processes; None = as many as `batch` has.
 
     Raises:
       ValueError: rows or tokens do not divide by their share of the mesh.
     """
-    rows = mesh.shape["data"] * mesh.shape["fsdp"]
     context = mesh.shape["context"]
 
     def one(path: str, leaf: Any) -> NamedSharding:
         if leaf.ndim == 0:
             return NamedSharding(mesh, PartitionSpec())
-        if leaf.shape[0] % rows:
-            raise ValueError(f"a batch of {leaf.shape[0]} rows does not divide over data x fsdp = {rows}")
+        check_rows(leaf.shape[0] if rows is None else rows, mesh)
         if not (isinstance(batch, PackedBatch) and path in TOKEN_FIELDS):
             return NamedSharding(mesh, PartitionSpec(ROWS))
         if leaf.shape[1] % context:
@@ -52,14 +51,41 @@ def batch_shardings(batch: Any, mesh: Mesh) -> Any:
     return tree.map_with_path(one, batch)
 
 
-def placer(mesh: Mesh) -> Callable[[Any], Any]:
-    """`place(batch)`: a host batch, whole in every process, onto the mesh."""
+def check_rows(rows: int, mesh: Mesh) -> None:
+    """Raises ValueError where so many rows do not divide over data and fsdp."""
+    parts = mesh.shape["data"] * mesh.shape["fsdp"]
+    if rows % parts:
+        raise ValueError(f"a batch of {rows} rows does not divide over data x fsdp = {parts}")
+
+
+def rows_here(mesh: Mesh, rows: int) -> list[int]:
+    """The rows of a batch that this process's devices hold: all that it has to read.
+
+    Processes that tensor or context tie together hold the same ones.
+
+    Raises:
+      ValueError: as `batch_shardings`.
+    """
+    check_rows(rows, mesh)
+    cut = NamedSharding(mesh, PartitionSpec(ROWS)).addressable_devices_indices_map((rows,))
+    return sorted({row for index in cut.values() if index for row in range(*index[0].indices(rows))})
+
+
+def placer(mesh: Mesh, *, rows: int | None = None) -> Callable[[Any], Any]:
+    """`place(batch)`: a host batch onto the mesh.
+
+    Args:
+      mesh: see `mesh.make_mesh`.
+      rows: of the whole batch; the host batch then has `rows_here(mesh, rows)` alone. None = it is whole, in
+        every process.
+    """
 
     def place(batch: Any) -> Any:
         def one(leaf: Any, sharding: NamedSharding) -> jax.Array:
             leaf = np.asarray(leaf)
-            return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
+            whole = leaf.shape if rows is None or leaf.ndim == 0 else (rows, *leaf.shape[1:])
+            return jax.make_array_from_process_local_data(sharding, leaf, whole)
 
-        return jax.tree.map(one, batch, batch_shardings(batch, mesh))
+        return jax.tree.map(one, batch, batch_shardings(batch, mesh, rows=rows))
 
     return place

@@ -9,13 +9,14 @@ wrote it.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
 import math
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +31,7 @@ from sora_jax.training.stored import (
     read_item,
     read_meta,
     read_params,
+    set_aside,
     steps_in,
 )
 from sora_jax.types import TrainState
@@ -41,6 +43,7 @@ __all__ = [
     "code_commit",
     "read_meta",
     "read_params",
+    "set_aside",
     "steps_in",
 ]
 
@@ -160,13 +163,28 @@ class Checkpointer:
         self.close()
 
     def close(self) -> None:
-        """Waits for the save in flight; raises what went wrong in it."""
-        self._manager.close()
+        """Waits for the save in flight; a CheckpointError says what went wrong in it."""
+        with self._written():
+            self._manager.close()
 
     def wait(self) -> None:
-        """Waits for the save in flight; raises what went wrong in it."""
-        self._manager.wait_until_finished()
-        self._manager.check_for_errors()
+        """Waits for the save in flight; a CheckpointError says what went wrong in it."""
+        with self._written():
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
+
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[None]:
+        """What Orbax reports of the save in flight, in one line that names the checkpoint and the mend."""
+        try:
+            yield
+        except Exception as error:
+            reason = str(error).strip() or type(error).__name__
+            raise CheckpointError(
+                f"a checkpoint could not be written to {self.directory}: {reason[-400:]}. Those of the steps "
+                f"{steps_in(self.directory)} are whole: mend what it says (make room, if the disk is full), "
+                "and the same command goes on from there"
+            ) from error
 
     @property
     def latest_step(self) -> int | None:
@@ -205,27 +223,26 @@ class Checkpointer:
           values: the evaluators' values at this state, by which the best is found.
 
         Raises:
-          Exception: whatever went wrong in the save before this one.
+          CheckpointError: what went wrong in the save before this one.
         """
         step = int(state.step)
-        self._manager.check_for_errors()
+        with self._written():
+            self._manager.check_for_errors()
         if step in self._manager.all_steps():
             return
         values = values or {}
         if self.is_better(values):
             self._best = values[self.best_metric or ""]
         score = values.get(self.best_metric or "", math.nan)
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardSave(state.params),
-                ema=ocp.args.StandardSave(state.ema),
-                rest=ocp.args.StandardSave({"step": state.step, "opt_state": tree.flatten(state.opt_state)}),
-                meta=ocp.args.JsonSave({**self._meta, "saved": datetime.datetime.now().isoformat()}),
-            ),
-            metrics={self.best_metric: score} if math.isfinite(score) else None,
-            force=True,
+        items = ocp.args.Composite(
+            params=ocp.args.StandardSave(state.params),
+            ema=ocp.args.StandardSave(state.ema),
+            rest=ocp.args.StandardSave({"step": state.step, "opt_state": tree.flatten(state.opt_state)}),
+            meta=ocp.args.JsonSave({**self._meta, "saved": datetime.datetime.now().isoformat()}),
         )
+        metrics = {self.best_metric: score} if math.isfinite(score) else None
+        with self._written():
+            self._manager.save(step, args=items, metrics=metrics, force=True)
 
     def restore(self, abstract: TrainState, *, step: int | None = None) -> TrainState:
         """The state of a checkpoint, in the shardings that `abstract` asks for, whatever mesh wrote it.

@@ -32,6 +32,10 @@ from sora_jax.types import TrainState
 INTERRUPTED = 75
 
 
+# (step, flags) -> (the step of the answer, whether any process set each flag then).
+Agree = Callable[[int, Sequence[bool]], tuple[int, Sequence[bool]]]
+
+
 class NonFiniteError(RuntimeError):
     """The loss, the gradient or the parameters are no longer finite."""
 
@@ -73,6 +77,7 @@ def train(
     checkpoint_every: int = 1000,
     checkpoint_minutes: float = 10.0,
     minutes: float | None = None,
+    agree: Agree = lambda step, flags: (step, flags),
 ) -> Outcome:
     """Trains from `state.step` to `total_steps`, or until the clock or a signal stops it.
 
@@ -92,6 +97,8 @@ def train(
       checkpoint_every, checkpoint_minutes: a save is due after so many steps, or so many minutes, whichever
         is first.
       minutes: stop after so many (compilation included); None = no clock.
+      agree: what any process wishes, of (stop for a signal, stop for the clock, save for the clock), and at
+        which step it did; the same in every process. See `sharding.processes.agreement`.
 
     Raises:
       NonFiniteError: with the step, and the last good checkpoint.
@@ -101,7 +108,7 @@ def train(
     step_key = jax.jit(functools.partial(rng.key, seed, "step"))
     watch = _FiniteWatch(checkpointer)
     meter = _Meter(total_steps=total_steps, minutes=minutes)
-    saved_at = time.monotonic()
+    saved_at, saved_step = time.monotonic(), start
     reason: Literal["done", "minutes", "signal"] = "done"
     iterator = iter(batches(start)) if start < total_steps else iter(())
     with _signals_caught(log) as caught:
@@ -114,10 +121,11 @@ def train(
             meter.add(metrics)
             log.progress(step)
 
-            if caught:
-                reason = "signal"
-            elif minutes is not None and meter.minutes >= minutes:
-                reason = "minutes"
+            late = minutes is not None and meter.minutes >= minutes
+            old = time.monotonic() - saved_at >= 60 * checkpoint_minutes
+            asked, (signalled, late, old) = agree(step, (bool(caught), late, old))
+            if signalled or late:
+                reason = "signal" if signalled else "minutes"
             last = step == total_steps or reason != "done"
             if step % log_every == 0 or last:
                 watch.flush()
@@ -127,12 +135,11 @@ def train(
                 watch.flush()
                 with meter.paused():
                     values = _evaluate(evaluators, state, step, log)
-            minutes_since_save = (time.monotonic() - saved_at) / 60
-            due = step % checkpoint_every == 0 or minutes_since_save >= checkpoint_minutes
+            due = step % checkpoint_every == 0 or (old and asked > saved_step)
             if due or last or checkpointer.is_better(values):
                 watch.flush()
                 checkpointer.save(state, values=values)
-                saved_at = time.monotonic()
+                saved_at, saved_step = time.monotonic(), step
             if last:
                 break
         checkpointer.wait()

@@ -29,6 +29,28 @@ def steps_in(directory: str | os.PathLike) -> list[int]:
     return sorted(int(path.name) for path in directory.glob("*") if path.is_dir() and path.name.isdigit())
 
 
+def set_aside(directory: str | os.PathLike, *, after: int, into: str | os.PathLike) -> list[int]:
+    """Moves the checkpoints of later steps than `after` into another folder, so that `after` is the latest.
+
+    Returns:
+      The steps that were moved.
+
+    Raises:
+      CheckpointError: there is none of step `after`, or one of the moved steps lies in `into` already.
+    """
+    _step_path(directory, after)
+    later = [step for step in steps_in(directory) if step > after]
+    taken = [step for step in later if step in steps_in(into)]
+    if taken:
+        raise CheckpointError(
+            f"{into} holds steps {taken} already: move them away before those of {directory} are set aside"
+        )
+    epath.Path(into).mkdir(parents=True, exist_ok=True)
+    for step in later:
+        (epath.Path(directory) / str(step)).rename(epath.Path(into) / str(step))
+    return later
+
+
 def read_meta(directory: str | os.PathLike, *, step: int | None = None) -> dict[str, Any]:
     """What stands beside a checkpoint: {"config", "commit", "manifest_hash", "versions", "saved"}.
 
@@ -112,8 +134,8 @@ def _step_path(directory: str | os.PathLike, step: int | None) -> epath.Path:
 def _damaged(path: epath.Path, error: Exception) -> CheckpointError:
     reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
     return CheckpointError(
-        f"the checkpoint {path} is damaged: {reason}. Delete it to go on from the one before it "
-        f"(there are: {steps_in(path.parent)})."
+        f"the checkpoint {path} is damaged: {reason}. To train on from the one before it, add --from_step "
+        f"with its step (there are: {steps_in(path.parent)})."
     )
 
 

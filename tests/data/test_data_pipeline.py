@@ -1,13 +1,18 @@
 """A batch is a function of (seed, step): whatever was made before, by whom, and after whatever restart."""
 
+import contextlib
 import itertools
+import os
+import shutil
+import signal
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from sora_jax import patches, text_bytes, types
 from sora_jax.data import latents, pipeline
-from sora_jax.data.manifest import BadClipError
+from sora_jax.data.manifest import BadClipError, TooManyBadError
 from sora_jax.data.schedule import ClipSchedule
 
 RATIO, PATCH, CLIPS = (4, 8, 8), (1, 2, 2), 60
@@ -165,10 +170,72 @@ def test_stages_choose_the_clips(store):
 
 def test_processes_share_the_rows_of_one_batch(store):
     whole = pipeline.make_batches(store, seed=5, **ROOM).batch_at(3)
-    parts = [pipeline.make_batches(store, seed=5, process=(i, 3), **ROOM).batch_at(3) for i in range(3)]
+    parts = [pipeline.make_batches(store, seed=5, mine=m, **ROOM).batch_at(3) for m in ([0], [1, 2])]
     assert_same(types.PackedBatch(*map(np.concatenate, zip(*parts, strict=True))), whole)
-    with pytest.raises(ValueError, match="3 rows do not divide over 2"):
-        pipeline.make_batches(store, seed=5, process=(0, 2), **ROOM)
+
+
+def test_a_process_reads_only_its_own_rows(store):
+    class Counted:
+        read: ClassVar[list[int]] = []
+
+        def __getattr__(self, name):
+            return getattr(store, name)
+
+        def __getitem__(self, index):
+            self.read.append(index)
+            return store[index]
+
+    batches = pipeline.make_batches(Counted(), seed=5, mine=[1], **ROOM)  # type: ignore[arg-type]
+    batch = batches.batch_at(3)
+    assert sorted(Counted.read) == sorted(batches.batch_at.schedule(3)[1].clips.tolist())
+    assert len(batch.tokens) == 1
+
+
+def test_processes_share_a_batch_of_clips():
+    whole = pipeline.make_clip_batches(Squares(), seed=1, batch=4, shapes=SHAPES).batch_at(5)
+    parts = [
+        pipeline.make_clip_batches(Squares(), seed=1, batch=4, shapes=SHAPES, mine=m).batch_at(5)
+        for m in ([0, 1], [2, 3])
+    ]
+    for one, other in zip(map(np.concatenate, zip(*parts, strict=True)), whole, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def damage(path, number: int) -> None:
+    """Overwrites the middle of a clip's record in the store at `path`."""
+    name, inside = path / f"shard-{number // 32:05d}.arrayrecord", np.float32(latent_clip(number).latents)
+    content = bytearray(name.read_bytes())
+    start = content.index(inside.astype("<f2").tobytes())
+    content[start : start + 8] = bytes(8)
+    name.write_bytes(content)
+
+
+def test_a_damaged_record_leaves_its_place_empty_and_is_counted(store, tmp_path, caplog):
+    shutil.copytree(store.path, tmp_path, dirs_exist_ok=True)
+    damage(tmp_path, 17)
+    damaged = latents.LatentSource(tmp_path, max_bad_share=0.02)
+    whole, without = (pipeline.make_batches(source, seed=5, **ROOM) for source in (store, damaged))
+    steps = range(12)  # more than an epoch
+    for step in steps:
+        expected, found = whole.batch_at(step), without.batch_at(step)
+        assert clips_of(found) == [clip for clip in clips_of(expected) if clip != 17]
+        for clip in clips_of(found):
+            for a, b in zip(of_clip(expected, clip), of_clip(found, clip), strict=True):
+                np.testing.assert_array_equal(a, b)
+    assert any(17 in clips_of(whole.batch_at(step)) for step in steps)
+    assert sum("c17: Corrupted" in record.message for record in caplog.records) == 1
+    damage(tmp_path, 40)
+    with pytest.raises(TooManyBadError, match=r"2 of 60 .*c17.*c40"):
+        for number in (17, 40):
+            with contextlib.suppress(BadClipError):
+                damaged[number]
+
+
+def of_clip(batch: types.PackedBatch, clip: int) -> list[np.ndarray]:
+    """What a batch holds of one clip, in the order of its tokens."""
+    row, place = np.argwhere((batch.clip == clip) & (batch.grid[..., 0] > 0))[0]
+    mine = batch.segment[row] == place + 1
+    return [batch.tokens[row][mine], batch.position[row][mine], batch.index[row][mine]]
 
 
 def test_wasteful_room_is_reported(store, caplog):
@@ -203,6 +270,42 @@ def test_shapes_keep_their_shares_and_clips_come_once_an_epoch():
     stream = np.concatenate(images)
     for epoch in range(4):  # ten images in the source
         assert sorted(stream[10 * epoch : 10 * epoch + 10].tolist()) == list(range(0, 30, 3))
+
+
+class Deadly(Squares):
+    """Kills the process that reads clip 9, as often as the file `left` has bytes."""
+
+    def __init__(self, left):
+        super().__init__()
+        self.left = left
+
+    def __getitem__(self, index: int) -> types.Clip:
+        if index == 9 and (bytes_left := self.left.read_bytes()):
+            self.left.write_bytes(bytes_left[1:])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+
+def test_a_dead_worker_is_replaced_and_no_batch_is_lost(tmp_path, caplog):
+    left = tmp_path / "left"
+    left.write_bytes(b"1")
+    shapes = [((1, 16, 16), 1.0)]
+    batches = pipeline.make_clip_batches(Deadly(left), seed=1, batch=2, shapes=shapes, workers=1)
+    expected = pipeline.make_clip_batches(Squares(), seed=1, batch=2, shapes=shapes)
+    for step in range(6):  # an epoch is five
+        assert_same(next(batches), expected.batch_at(step))
+    assert left.read_bytes() == b"" and "a data worker died" in caplog.text
+
+
+@pytest.mark.slow  # three processes import everything
+def test_a_batch_that_kills_every_worker_is_an_error(tmp_path):
+    left = tmp_path / "left"
+    left.write_bytes(b"1" * 100)
+    shapes = [((1, 16, 16), 1.0)]
+    batches = pipeline.make_clip_batches(Deadly(left), seed=1, batch=2, shapes=shapes, workers=1)
+    with pytest.raises(RuntimeError, match=r"3 data workers in a row died while batch \d was made"):
+        list(itertools.islice(batches, 6))
+    assert len(left.read_bytes()) == 97
 
 
 def test_an_unreadable_clip_gives_its_place_to_the_next_of_its_size():

@@ -143,6 +143,24 @@ def test_no_checkpoint_is_named(saved, abstract, tmp_path_factory):
         checkpoint.read_params(tmp_path_factory.mktemp("empty"))
 
 
+def test_later_checkpoints_are_set_aside_whole(tmp_path):
+    for step in (3, 7, 11):
+        (tmp_path / "checkpoints" / str(step)).mkdir(parents=True)
+        (tmp_path / "checkpoints" / str(step) / "file").write_text(str(step))
+    (tmp_path / "checkpoints/12.orbax-checkpoint-tmp").mkdir()
+    directory, aside = tmp_path / "checkpoints", tmp_path / "set_aside"
+    with pytest.raises(checkpoint.CheckpointError, match=r"no checkpoint of step 4 .*\[3, 7, 11\]"):
+        checkpoint.set_aside(directory, after=4, into=aside)
+    assert checkpoint.set_aside(directory, after=11, into=aside) == []
+    assert checkpoint.set_aside(directory, after=3, into=aside) == [7, 11]
+    assert checkpoint.steps_in(directory) == [3] and checkpoint.steps_in(aside) == [7, 11]
+    assert [(aside / name / "file").read_text() for name in ("7", "11")] == ["7", "11"]
+    shutil.copytree(aside / "7", directory / "7")
+    with pytest.raises(checkpoint.CheckpointError, match=r"set_aside holds steps \[7\] already"):
+        checkpoint.set_aside(directory, after=3, into=aside)
+    assert checkpoint.steps_in(directory) == [3, 7]
+
+
 def test_dotted_keys_cover_what_is_below_them():
     mine = {"config": {"mesh": {"fsdp": 8}, "meshes": 1}, "manifest_hash": ""}
     other = {"config": {"mesh": {"fsdp": 1, "data": 2}, "meshes": 1}, "manifest_hash": ""}

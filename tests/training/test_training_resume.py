@@ -121,6 +121,23 @@ def test_kill_during_a_save_leaves_the_checkpoint_before_it(tmp_path):
     assert [row["step"] for row in rows(tmp_path)] == list(range(1, outcome.step + 1))
 
 
+def test_a_disk_that_is_full_is_named_and_nothing_is_lost(ten, five, tmp_path):
+    # A limit on the size of a file stands for the end of the disk: the same calls fail, here for any user.
+    shutil.copytree(five, tmp_path, dirs_exist_ok=True)
+    most = max(path.stat().st_size for path in (five / "checkpoints").rglob("*")) // 2
+    process = start(tmp_path, 10, f"largest_file={most}")
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1, output
+    assert "CheckpointError: a checkpoint could not be written" in output and "File too large" in output
+    assert "Those of the steps [5] are whole" in output
+    process = start(tmp_path, 10)
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, output
+    whole, parts = read(ten), read(tmp_path)
+    for path, array in whole.items():
+        np.testing.assert_array_equal(parts[path], array, err_msg=path, strict=True)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_signal_saves_and_exits_with_its_own_code(tmp_path, number):
     process = start(tmp_path, 10**6, "log_every=1", "checkpoint_every=1000000")

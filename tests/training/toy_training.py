@@ -1,13 +1,14 @@
 """A small but real training: a two-layer linen MLP on a regression batch that is a function of (seed, step).
 
 As a script it trains in a process of its own: `python toy_training.py <workdir> <total_steps> [name=value
-...]`.
+...]`; largest_file=N limits the bytes of every file.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
+import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,8 +105,8 @@ def train(
 
 
 if __name__ == "__main__":
-    settings = dict(argument.split("=") for argument in sys.argv[3:])
-    outcome = train(
-        Path(sys.argv[1]), int(sys.argv[2]), **{name: int(value) for name, value in settings.items()}
-    )
+    settings = {name: int(value) for name, value in (text.split("=") for text in sys.argv[3:])}
+    if largest := settings.pop("largest_file", 0):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+    outcome = train(Path(sys.argv[1]), int(sys.argv[2]), **settings)
     sys.exit(outcome.exit_code)

@@ -1,0 +1,117 @@
+"""Many processes as one run: how they meet, agree, and end together.
+
+Every process runs the same command; `jax.distributed` makes their devices one mesh. They read their own rows
+(`context.rows_here`), write one checkpoint together (Orbax), and the first one alone writes logs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+HEARTBEAT_SECONDS = 60  # a process not heard of for so long is dead, and so is the run: the others end too
+SHUTDOWN_SECONDS = 120  # how long the first to finish waits for the others
+
+
+def is_first() -> bool:
+    """Whether this process writes what only one may write."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(name: str) -> None:
+    """Goes on when every process has come here, to the place called `name`."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+class Place(NamedTuple):
+    """Process `number` of `count`; 0 listens at `host` ("HOST:PORT"). None where jax finds it out."""
+
+    host: str | None = None
+    number: int | None = None
+    count: int | None = None
+
+
+def place(text: str) -> Place:
+    """ "auto" (as Cloud TPU, GKE, SLURM or Open MPI say), or "HOST:PORT,K,N": process K, from 0, of N.
+
+    Raises:
+      ValueError: it is neither.
+    """
+    if text == "auto":
+        return Place()
+    host, *numbers = text.split(",")
+    try:
+        number, count = map(int, numbers)
+        port = int(host.rpartition(":")[2])
+    except ValueError:
+        number, count, port = -1, 0, 0
+    if not (0 <= number < count and port > 0 and ":" in host):
+        raise ValueError(f"{text!r} is no place among processes: give auto, or as in localhost:9911,0,4")
+    return Place(host, number, count)
+
+
+@contextlib.contextmanager
+def joined(where: Place | None, *, told: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Within, this process is one of many (None: alone); to be entered before anything of jax has run.
+
+    An error in one process is printed with its number (in one line if `told`) and ends it at once with exit
+    code 1, without waiting for the others: they, in the middle of a sum over all, see it gone and end too. So
+    a run with a dead process never hangs; started again, with as many processes as there are then, it goes on
+    from its checkpoint.
+    """
+    if where is None:
+        yield
+        return
+    jax.distributed.initialize(
+        where.host,
+        where.count,
+        where.number,
+        heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        shutdown_timeout_seconds=SHUTDOWN_SECONDS,
+    )
+    if not is_first():
+        logging.getLogger().setLevel(logging.ERROR)
+    try:
+        yield
+    except Exception as error:
+        what = f"error: {error}" if isinstance(error, told) else traceback.format_exc()
+        print(f"process {jax.process_index()} of {jax.process_count()}: {what}", file=sys.stderr, flush=True)
+        os._exit(1)
+    jax.distributed.shutdown()
+
+
+def agreement(mesh: Mesh) -> Callable[[int, Sequence[bool]], tuple[int, Sequence[bool]]]:
+    """`agree(step, flags)` -> (the step of the answer, whether any process set each flag then).
+
+    Signals and clocks differ from process to process, and all have to stop and to save at the same step. Each
+    call hands one small sum over all devices to them and answers with that of the call before, so that no
+    step waits for it; the first answer is all false. A single process is answered at once.
+    """
+    if jax.process_count() == 1:
+        return lambda step, flags: (step, flags)
+    everyone = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    alike = NamedSharding(mesh, PartitionSpec())
+    any_of = jax.jit(lambda flags: flags.any(axis=0), out_shardings=alike)
+    pending: list[tuple[int, jax.Array]] = []
+
+    def agree(step: int, flags: Sequence[bool]) -> tuple[int, Sequence[bool]]:
+        mine = np.asarray(flags, bool)
+        shape = (mesh.size, len(mine))
+        pending.append((step, any_of(jax.make_array_from_callback(shape, everyone, lambda _: mine[None]))))
+        if len(pending) == 1:
+            return step, [False] * len(mine)
+        asked, answer = pending.pop(0)
+        return asked, [bool(flag) for flag in np.asarray(answer)]
+
+    return agree
