@@ -21,7 +21,7 @@ MODULES = {
 
 
 def commands() -> list[list[str]]:
-    pages = [ROOT / "README.md", *(ROOT / "experiments").glob("*/README.md")]
+    pages = [ROOT / "README.md", *(ROOT / "experiments").glob("*/*.md")]
     text = "\n".join(page.read_text() for page in pages).replace("\\\n", " ")
     found = re.findall(r"python -m (sora_jax\.\w+[^`\n#|]*)", text)
     return [shlex.split(line) for line in found]
@@ -46,7 +46,7 @@ def test_a_command_of_the_readme_is_understood(words, capsys):
 
 
 def test_links_lead_somewhere():
-    for page in [ROOT / "README.md", *(ROOT / "experiments").glob("*/README.md")]:
+    for page in [ROOT / "README.md", *(ROOT / "experiments").glob("*/*.md")]:
         for link in re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", page.read_text()):
             target = link[0] or link[1]
             if not target.startswith("http"):
