@@ -42,12 +42,17 @@ def gone(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -
 
 
 def delayed(state: SceneState, dose: float, rng: np.random.Generator, shot: Shot) -> SceneState | None:
-    """It is not there in the first share `dose` of the frames after the occlusion."""
+    """It is not there in the first share `dose` of the frames after the occlusion.
+
+    It is back in the last one that shows it wholly, so that its place and its shape can still be read.
+    """
     del rng, shot
     passage = _passage(state)
     if passage is None:
         return None
-    back = passage.due[min(_some(passage, dose), len(passage.due) - 1)]
+    whole = np.flatnonzero(truth_lib.clear(state)[passage.due, passage.body])
+    last = whole[-1] if len(whole) else len(passage.due) - 1
+    back = passage.due[min(_some(passage, dose), last)]
     return hidden(state, passage.body, np.arange((passage.start + passage.stop) // 2, back))
 
 

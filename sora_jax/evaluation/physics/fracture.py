@@ -19,6 +19,7 @@ from sora_jax.types import SceneState
 from sora_jax.worlds.scene import COLORS
 
 TOLERANCE = 2  # frames
+FREE_AREA = 0.03  # of ln A: what a soft edge takes from pieces, which have more of it than the whole
 HAMMER, TARGET = 0, 1  # numbers of the bodies in the world's clips
 
 
@@ -81,10 +82,10 @@ def breaking(tracks: Tracks, truth: SceneState) -> float:
 
 
 def area(tracks: Tracks, truth: SceneState) -> float:
-    """1 - mean of min(|ln(A / A_due)| / ln 2, 1) over frames after the hit, A_due from A before it.
+    """1 - mean of min(free(|ln(A / A_due)|) / ln 2, 1) over frames after the hit, A_due from A before it.
 
     A_due = (median of A / B before) B, B the area of the true body and pieces that is in view: half or twice
-    the area is the worst. Frames: B is at least half of what it was at most. NaN where there are none before
+    the area is the worst, and `FREE_AREA` of it is free. Frames: B is at least half of what it was at most. NaN where there are none before
     or after. Blind to how the area is shared out, and to a body of the wrong size from the start.
     """
     frame, hit = np.arange(len(truth.alive)), struck_at(truth)
@@ -99,7 +100,8 @@ def area(tracks: Tracks, truth: SceneState) -> float:
     first = float(np.median(share[before]))
     if first <= 0:
         return 0.0
-    wrong = np.abs(np.log(np.maximum(share[after], 1e-9) / first)) / math.log(2)
+    wrong = np.abs(np.log(np.maximum(share[after], 1e-9) / first))
+    wrong = np.maximum(wrong - FREE_AREA, 0) / math.log(2)
     return 1 - float(np.minimum(wrong, 1).mean())
 
 
