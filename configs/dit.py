@@ -32,7 +32,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 "levels": 24,
                 "scan": False,
                 "remat": "none",
-                "attention": "xla",  # or "splash", a kernel for TPUs
+                "attention": "xla",  # or a kernel: "splash" on TPUs, "flash" on GPUs
                 "dtype": "float32",
             },
             "data": {

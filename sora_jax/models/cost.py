@@ -68,16 +68,17 @@ def count_training_flops(
 ) -> int:
     """As `count_flops`, of the products that a training step does, those that it does twice included.
 
-    Remat "full" does every block's forward pass twice, "dots" its attention. The kernels of "splash" do nine
-    products over (query, key) pairs where the mathematics needs six: the weights are made again in each of
-    the two backward kernels, and their gradient once more.
+    Remat "full" does every block's forward pass twice, "dots" its attention. The kernels ("splash", and of
+    self-attention "flash") do nine products over (query, key) pairs where the mathematics needs six: the
+    weights are made again in each of two backward passes, and their gradient once more.
 
     Args: as `count_flops`.
     """
     e = _text_width(model, text_width)
     dense, attention = _layer_products(model, rows=rows, tokens=tokens, text=text, text_width=e)
     again = {"none": 0, "dots": attention, "full": dense + attention}[model.remat]
-    again += 3 * attention // 2 if model.attention == "splash" else 0
+    of_kernel = {"xla": 0, "splash": tokens + text, "flash": tokens}[model.attention]
+    again += 3 * rows * tokens * of_kernel * model.width
     forward = count_flops(model, rows=rows, tokens=tokens, text=text, text_width=e)
     return 3 * forward + 2 * model.depth * again
 

@@ -34,7 +34,7 @@ from jaxtyping import Array, Float, Int
 from sora_jax.models.text import TextEncoder
 from sora_jax.models.tokenizer import Tokenizer
 from sora_jax.nn import partition, rope
-from sora_jax.nn.attention import Attention, Implementation
+from sora_jax.nn.attention import CROSS, Attention, Implementation
 from sora_jax.nn.layers import (
     Dense,
     FeedForward,
@@ -99,7 +99,7 @@ class Block(nn.Module):
 
         h = RMSNorm(dtype=self.dtype, name="cross_norm")(x)
         cross = Attention(
-            self.heads, dtype=self.dtype, out_init=zeros, implementation=self.attention, name="cross"
+            self.heads, dtype=self.dtype, out_init=zeros, implementation=CROSS[self.attention], name="cross"
         )
         x = x + cross(h, text, segment=segment, memory_segment=text_segment)
 
@@ -169,7 +169,7 @@ class Transformer(nn.Module):
       remat: what the backward pass computes again: "none", "full" (all of a layer) or "dots" (all but
         the products with weights).
       gated: the MLP is silu(gate x) (up x), or else gelu(up x).
-      attention: see `nn.attention.attend`.
+      attention: see `nn.attention.attend`; text is attended to by `nn.attention.CROSS` of it.
       dtype: of the computation; parameters, norms, softmax, modulations and the last layer are float32.
     """
 

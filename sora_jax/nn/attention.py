@@ -8,6 +8,8 @@ segments hold changes neither a result nor a gradient by a single bit: their wei
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -16,11 +18,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sora_jax.nn import rope
+from sora_jax.nn.flash import flash_attention
 from sora_jax.nn.layers import Dense, Initializer, RMSNorm, split_heads
 from sora_jax.nn.partition import HEADS
 from sora_jax.nn.splash import splash_attention
 
-Implementation = Literal["xla", "splash"]
+Implementation = Literal["xla", "splash", "flash"]
+# What attends to text beside each: the GPU kernel knows one set of segments, text has its own.
+CROSS: Mapping[Implementation, Implementation] = MappingProxyType(
+    {"xla": "xla", "splash": "splash", "flash": "xla"}
+)
 
 _MASKED = -1e30  # a masked logit
 _FLOOR = -1e29  # of the subtracted maximum, so that a row without keys gives exp(_MASKED - _FLOOR) = 0
@@ -44,7 +51,8 @@ def attend(
       scale: of the products of queries and keys.
       bias: added to the scaled products, the same for every row.
       implementation: "xla" = batched matrix products over (b, k, n, d) with a softmax between; "splash" = a
-        TPU kernel (`nn.splash`), for TPUs alone and without a bias. Nothing is chosen for the caller.
+        TPU kernel (`nn.splash`), for TPUs alone and without a bias; "flash" = a GPU kernel (`nn.flash`), for
+        GPUs alone, without a bias, of a sequence to itself. Nothing is chosen for the caller.
 
     Raises:
       ValueError: an unknown implementation, or one that cannot do this.
@@ -61,8 +69,12 @@ def attend(
             return splash_attention(
                 query, key, value, query_segment=query_segment, key_segment=key_segment, scale=scale
             )
+        case "flash":
+            if bias is not None or query_segment is not key_segment:
+                raise ValueError("attention='flash' has no bias and attends to its own sequence: use 'xla'")
+            return flash_attention(query, key, value, segment=query_segment, scale=scale)
         case _:
-            raise ValueError(f"attention implementation {implementation!r} is not one of xla, splash")
+            raise ValueError(f"attention implementation {implementation!r} is not one of xla, splash, flash")
 
 
 @jax.custom_vjp

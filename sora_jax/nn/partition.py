@@ -9,6 +9,8 @@ does anything.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax.sharding import PartitionSpec
@@ -45,3 +47,45 @@ def constrain(x: Shaped[Array, "*s"], *axes: object) -> Shaped[Array, "*s"]:
 def whole(x: Shaped[Array, "*s"]) -> Shaped[Array, "*s"]:
     """`x`, all of it on every device: for what is handed to the host, which may be one of many processes."""
     return constrain(x, *[None] * x.ndim)
+
+
+def attention_over_mesh(
+    local: Callable[..., Any], *, rows: int, heads: int, own: bool, gather: bool = True
+) -> Callable[..., Any]:
+    """An attention kernel on every device's share of the mesh in force: the compiler cannot cut a kernel.
+
+    `local` takes query, key, value `[b k n d]` and the segments of queries and keys `[b n]`. Rows lie over
+    data and fsdp, heads over tensor; and the tokens of a row, which context cuts,
+
+    - in self-attention, if the heads divide over tensor x context: are exchanged for heads (all-to-all;
+      Jacobs et al. 2023, arXiv 2309.14509), and every device sees whole rows of its heads;
+    - else stay cut for the queries, and every device gathers all keys and values of its rows.
+
+    Args:
+      own: it is self-attention.
+      gather: whether `local` can have fewer queries than keys.
+
+    Raises:
+      ValueError: heads that do not divide.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return local
+    tensor, context = mesh.shape[HEADS], mesh.shape[TOKENS]
+    if heads % tensor:
+        raise ValueError(f"{heads} heads do not divide over {HEADS} = {tensor}")
+    exchange = own and heads % (tensor * context) == 0
+    if not (exchange or gather):
+        raise ValueError(
+            f"{heads} heads do not divide over {HEADS} x {TOKENS} = {tensor} x {context}, which this kernel "
+            f"wants: use a smaller {TOKENS}"
+        )
+    shares = math.prod(mesh.shape[axis] for axis in ROWS)
+    by_rows = ROWS if rows % shares == 0 else None  # the one row of an initialisation stays whole
+    by_heads, by_tokens = ((HEADS, TOKENS), None) if exchange else (HEADS, TOKENS)
+    queries = PartitionSpec(by_rows, by_heads, by_tokens, None)
+    keys = PartitionSpec(by_rows, by_heads, None, None)
+    ids = PartitionSpec(by_rows, by_tokens), PartitionSpec(by_rows, None)
+    return jax.shard_map(
+        local, mesh=mesh, in_specs=(queries, keys, keys, *ids), out_specs=queries, check_vma=False
+    )

@@ -1,29 +1,20 @@
 """Attention within segments by the TPU kernel "splash": the n x m logits never leave the chip.
 
 The kernel is `jax.experimental.pallas.ops.tpu.splash_attention`, forward and backward, with segment ids.
-What the compiler cannot do with a kernel is cut it over a mesh, so that is said here, by the names of the
-mesh's axes (`sharding.mesh.AXES`): rows over data and fsdp, heads over tensor, and the tokens of a row,
-which context cuts,
-
-- in self-attention, if the heads divide over tensor x context: are exchanged for heads (all-to-all; Jacobs
-  et al. 2023, arXiv 2309.14509), and every device sees whole rows of its heads;
-- else stay cut for the queries, and every device gathers all keys and values of its rows.
+How it is cut over a mesh: `partition.attention_over_mesh`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernels
 from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask_info import MaskInfo
-from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from sora_jax.nn.partition import HEADS, ROWS, TOKENS, constrain
+from sora_jax.nn.partition import HEADS, ROWS, TOKENS, attention_over_mesh, constrain
 
 BLOCKS = (512, 256, 128)  # tokens that a kernel holds at once: the largest that divides
 
@@ -57,33 +48,10 @@ def splash_attention(
 
     query = constrain(query, ROWS, TOKENS, HEADS, None)
     query, key, value = (jnp.swapaxes(x, 1, 2) for x in (query * scale, key, value))
-    cut = _over_mesh(local, rows=query.shape[0], heads=query.shape[1], own=own)
+    cut = attention_over_mesh(local, rows=query.shape[0], heads=query.shape[1], own=own)
     out = jnp.swapaxes(cut(query, key, value, query_segment, key_ids), 1, 2)
     out = constrain(out, ROWS, TOKENS, HEADS, None)
     return jnp.where(has_key[:, :, None, None], out, 0).astype(value.dtype)
-
-
-def _over_mesh(local: Callable[..., Any], *, rows: int, heads: int, own: bool) -> Callable[..., Any]:
-    """`local` on every device's share of the mesh in force; see the module's docstring.
-
-    Raises:
-      ValueError: heads that tensor does not divide.
-    """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty:
-        return local
-    if heads % mesh.shape[HEADS]:
-        raise ValueError(f"{heads} heads do not divide over {HEADS} = {mesh.shape[HEADS]}")
-    shares = math.prod(mesh.shape[axis] for axis in ROWS)
-    by_rows = ROWS if rows % shares == 0 else None  # the one row of an initialisation stays whole
-    exchange = own and heads % (mesh.shape[HEADS] * mesh.shape[TOKENS]) == 0
-    by_heads, by_tokens = ((HEADS, TOKENS), None) if exchange else (HEADS, TOKENS)
-    queries = PartitionSpec(by_rows, by_heads, by_tokens, None)
-    keys = PartitionSpec(by_rows, by_heads, None, None)
-    ids = PartitionSpec(by_rows, by_tokens), PartitionSpec(by_rows, None)
-    return jax.shard_map(
-        local, mesh=mesh, in_specs=(queries, keys, keys, *ids), out_specs=queries, check_vma=False
-    )
 
 
 def _kernel(queries: int, keys: int, *, interpret: bool) -> kernels.SplashAttentionKernel:

@@ -85,8 +85,9 @@ def area(tracks: Tracks, truth: SceneState) -> float:
     """1 - mean of min(free(|ln(A / A_due)|) / ln 2, 1) over frames after the hit, A_due from A before it.
 
     A_due = (median of A / B before) B, B the area of the true body and pieces that is in view: half or twice
-    the area is the worst, and `FREE_AREA` of it is free. Frames: B is at least half of what it was at most. NaN where there are none before
-    or after. Blind to how the area is shared out, and to a body of the wrong size from the start.
+    the area is the worst, and `FREE_AREA` of it is free. Frames: B is at least half of what it was at most.
+    NaN where there are none before or after. Blind to how the area is shared out, and to a body of the wrong
+    size from the start.
     """
     frame, hit = np.arange(len(truth.alive)), struck_at(truth)
     square = np.array([b.radius**2 for b in truth.bodies])

@@ -1,4 +1,4 @@
-"""The TPU kernel, run operation by operation on CPU, against plain attention: packed rows, both passes."""
+"""The kernels, run operation by operation on CPU, against plain attention: packed rows, both passes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sora_jax.nn.attention import attend
+from sora_jax.nn.flash import flash_attention
 from sora_jax.nn.partition import HEADS, ROWS, TOKENS
 from sora_jax.nn.splash import splash_attention
 from sora_jax.sharding.mesh import AXES
@@ -49,13 +50,19 @@ def results(function, own: bool):
     return [np.asarray(x) for x in value_and_gradients(query, key, value)]
 
 
-def kernel(*arguments, **keywords):
+def splash(*arguments, **keywords):
     return splash_attention(*arguments, **keywords, interpret=True)
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["self", "cross"])
+def flash(*arguments, query_segment, key_segment, **keywords):
+    assert query_segment is key_segment
+    return flash_attention(*arguments, segment=query_segment, **keywords, interpret=True)
+
+
+@pytest.fixture(scope="module", params=[(splash, True), (splash, False), (flash, True)], ids=str)
 def both(request):
-    return request.param, results(kernel, request.param), results(attend, request.param)
+    kernel, own = request.param
+    return own, results(kernel, own), results(attend, own)
 
 
 def test_equals_the_plain_attention(both):
@@ -79,7 +86,11 @@ def test_what_the_kernel_cannot_do_is_an_error():
     x = jnp.zeros((1, 130, 2, 64))
     ids = jnp.ones((1, 130), jnp.int32)
     with pytest.raises(ValueError, match=r"130 queries per device .* pad the rows to 256"):
-        kernel(x, x, x, query_segment=ids, key_segment=ids, scale=1.0)
+        splash(x, x, x, query_segment=ids, key_segment=ids, scale=1.0)
+    with pytest.raises(ValueError, match=r"rows of 130 tokens .* pad them to 256"):
+        flash(x, x, x, query_segment=ids, key_segment=ids, scale=1.0)
+    with pytest.raises(ValueError, match="attends to its own sequence"):
+        attend(*(x, x, x), query_segment=ids, key_segment=ids + 0, scale=1.0, implementation="flash")
     with pytest.raises(ValueError, match="no bias"):
         bias = jnp.zeros((2, 130, 130))
         attend(
