@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 from sora_jax.nn.attention import attend
 from sora_jax.nn.flash import flash_attention
@@ -105,3 +106,23 @@ def test_what_the_kernel_cannot_do_is_an_error():
 
 def test_axes_are_the_mesh_s():
     assert {*ROWS, HEADS, TOKENS} == set(AXES)
+
+
+def test_flash_is_lowered_for_cuda_forward_and_backward():
+    """Without a GPU no more can be seen than that the kernels of both passes become Triton's."""
+    x = jax.ShapeDtypeStruct((1, 256, 2, 64), jnp.bfloat16)
+    ids = jax.ShapeDtypeStruct((1, 256), jnp.int32)
+
+    def loss(query, key, value, ids):
+        out = attend(
+            *(query, key, value), query_segment=ids, key_segment=ids, scale=0.1, implementation="flash"
+        )
+        return out.astype(jnp.float32).sum()
+
+    call = "__gpu$xla.gpu.triton"
+    lower = export.export(
+        jax.jit(jax.grad(loss, argnums=(0, 1, 2))),
+        platforms=["cuda"],
+        disabled_checks=[export.DisabledSafetyCheck.custom_call(call)],
+    )
+    assert lower(x, x, x, ids).mlir_module().count(call) >= 3  # forward, preparation, backward
