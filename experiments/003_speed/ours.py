@@ -1,0 +1,152 @@
+"""One contestant, ours: seconds of a training step or of sampling, as a line of JSON. See run.py."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from shapes import (
+    BATCH_SEED,
+    CHANNELS,
+    GUIDANCE,
+    LEVELS,
+    PATCH,
+    SAMPLER_STEPS,
+    SHAPES,
+    TEXT_TOKENS,
+    Shape,
+    times,
+)
+
+from sora_jax import patches, rng
+from sora_jax.build.denoising import optimizer_lib
+from sora_jax.build.models import velocity_apply
+from sora_jax.diffusion.objective import Objective
+from sora_jax.models.transformer import Transformer
+from sora_jax.sampling.generate import Settings, sample_batch
+from sora_jax.training import state as state_lib
+from sora_jax.training.step import make_step
+from sora_jax.types import PackedBatch
+
+
+def batch_of(shape: Shape, rows: int) -> PackedBatch:
+    """Rows of one clip of noise each, with a text of `TEXT_TOKENS`."""
+    draw = np.random.default_rng(BATCH_SEED)
+    frames, height, width = (side * p for side, p in zip(shape.grid, PATCH, strict=True))
+    segments = [
+        patches.segment(
+            draw.normal(size=(frames, height, width, CHANNELS)).astype(np.float32),
+            ratio=(4, 8, 8),
+            patch=PATCH,
+            fps=8.0,
+            clip=row,
+            text=np.ones(TEXT_TOKENS, np.int32),
+        )
+        for row in range(rows)
+    ]
+    packed = patches.pack_rows(
+        [[s] for s in segments], row_tokens=shape.tokens, row_text=TEXT_TOKENS, max_segments=1
+    )
+    return packed
+
+
+def with_text(batch: PackedBatch, width: int) -> PackedBatch:
+    """The batch with embeddings in place of its text, as from an encoder that is not timed."""
+    draw = np.random.default_rng(BATCH_SEED + 1)
+    embeddings = draw.normal(size=(*batch.text.shape, width)).astype(np.float32)
+    return batch._replace(text=jnp.asarray(embeddings))
+
+
+def model_of(shape: Shape, *, scan: bool, dtype: str, attention: str, remat: str) -> Transformer:
+    """The transformer of that width and depth, without a text encoder."""
+    return Transformer(
+        patch_width=int(np.prod(PATCH)) * CHANNELS,
+        width=shape.width,
+        depth=shape.depth,
+        heads=shape.heads,
+        hidden=shape.hidden,
+        levels=LEVELS,
+        scan=scan,
+        remat=remat,  # type: ignore[arg-type]
+        attention=attention,  # type: ignore[arg-type]
+        dtype=jnp.dtype(dtype),
+    )
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shape", choices=SHAPES, required=True)
+    parser.add_argument("--what", choices=["train", "sample"], required=True)
+    parser.add_argument("--scan", action="store_true")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--attention", default="xla")
+    parser.add_argument("--remat", default="none")
+    parser.add_argument("--seconds", type=float, default=12.0)
+    options = parser.parse_args()
+    shape = SHAPES[options.shape]
+    kind = {name: getattr(options, name) for name in ("scan", "dtype", "attention", "remat")}
+    model = model_of(shape, **kind)
+    apply = velocity_apply(model, prediction="velocity")
+    batch = batch_of(shape, shape.batch if options.what == "train" else 1)
+    first = with_text(jax.tree.map(lambda x: x[:1], batch), shape.width)
+
+    def init(key):
+        return model.init(key, first.tokens, jnp.zeros(first.segment.shape), first)["params"]
+
+    if options.what == "train":
+        objective = Objective(caption_dropout=0.0)
+        transform = optimizer_lib.make_optimizer("adamw", learning_rate=1e-4, total_steps=10**6)
+        state = state_lib.init_state(init, transform, key=rng.key(0, "init"))
+        parameters = state.params
+
+        def loss_fn(params, frozen, batch, key):
+            def velocity(xt, t, seen):
+                return apply(params, xt, t, with_text(seen, shape.width))
+
+            return objective(key, velocity, batch)
+
+        step_fn = make_step(loss_fn, transform)
+        batch = jax.device_put(batch)
+
+        def run(number: int) -> float:
+            nonlocal state
+            state, metrics = step_fn(state, None, batch, rng.key(0, "step", number))
+            return float(metrics["loss"])
+    else:
+        parameters = jax.jit(init)(rng.key(0, "init"))
+        settings = Settings(steps=SAMPLER_STEPS, guidance_scale=GUIDANCE)
+
+        def encode(params, batch):
+            return with_text(batch, shape.width)
+
+        def run(number: int) -> float:
+            seeded = batch._replace(clip=batch.clip + np.uint32(number))
+            tokens = sample_batch(parameters, seeded, apply=apply, encode_text=encode, settings=settings)
+            return float(jnp.sum(tokens))
+
+    begun = time.perf_counter()
+    run(0)
+    compiled = time.perf_counter() - begun
+    seconds = times(run, budget=options.seconds)
+    print(
+        json.dumps(
+            {
+                "seconds": seconds,
+                "first": compiled,
+                "parameters": sum(x.size for x in jax.tree.leaves(parameters)),
+                "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+                "device": jax.devices()[0].device_kind,
+                "versions": {"jax": jax.__version__},
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
