@@ -8,7 +8,7 @@ export JAX_PLATFORMS ?= cpu
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/xla
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.3
 
-.PHONY: demo test slow lint format clean
+.PHONY: demo test slow bench lint format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m sora_jax.sample --prompt "$(PROMPT)" --out out/demo.mp4 --sheet out/demo.png --score $(DEMO_FLAGS)
@@ -18,6 +18,10 @@ test: $(VENV)/.installed-test
 
 slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow
+
+bench: $(VENV)/.installed $(VENV)-bench/.installed
+	$(BIN)/python experiments/003_speed/run.py --peers $(VENV)-bench/bin/python $(BENCH_FLAGS)
+	$(BIN)/python experiments/003_speed/work.py
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
@@ -41,5 +45,11 @@ $(VENV)/.installed-test: setup.py | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -e '.[test]'
 	touch $@ $(VENV)/.installed
 
+# What the speed is compared with lives apart: PyTorch and diffusers are no part of the project.
+$(VENV)-bench/.installed: | $(VENV)/bin/python
+	$(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install --quiet torch==2.13.0 "diffusers<1"
+	touch $@
+
 clean:
-	rm -rf $(VENV) .cache build out *.egg-info
+	rm -rf $(VENV) $(VENV)-bench .cache build out *.egg-info
