@@ -65,12 +65,15 @@ def main(arguments: Sequence[str]) -> int:
 def run(config: Any, workdir: Path, *, minutes: float | None) -> loop.Outcome:
     """Trains `config` in `workdir` from its latest checkpoint, or from the start if it has none."""
     with command.checking_usage():
+        mesh = mesh_lib.make_mesh(**config.mesh.to_dict())
+    processes.meet(mesh)
+    with command.checking_usage():
         training = build.training(config)
     settings = json.loads(config.to_json_best_effort())
     train = config.train
     best_metric, best_mode = train.best
     with (
-        context.use(mesh_lib.make_mesh(**config.mesh.to_dict())) as mesh,
+        context.use(mesh),
         checkpoint.Checkpointer(
             workdir / "checkpoints",
             config=settings,

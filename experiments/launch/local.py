@@ -17,6 +17,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+# Processes that share few cores compile at very different paces, and the fast ones wait for the slow ones.
+PATIENCE = 600  # seconds
+
 
 def main(arguments: Sequence[str]) -> int:
     """Entry point; returns the exit code."""
@@ -42,7 +45,8 @@ def start(
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_collective_timeout_seconds={PATIENCE}"
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "XLA_FLAGS": flags}
     return [
         subprocess.Popen(
             [*command, "--distributed", f"localhost:{port},{number},{processes}"],

@@ -7,6 +7,7 @@ Every process runs the same command; `jax.distributed` makes their devices one m
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import sys
@@ -89,6 +90,28 @@ def joined(where: Place | None, *, told: tuple[type[Exception], ...] = ()) -> It
         print(f"process {jax.process_index()} of {jax.process_count()}: {what}", file=sys.stderr, flush=True)
         os._exit(1)
     jax.distributed.shutdown()
+
+
+def meet(mesh: Mesh) -> None:
+    """Makes the connections of every group of devices that the mesh's axes name, now that all are here.
+
+    Left to the first program that needs them, they are refused to the processes that compiled it quickly:
+    gloo waits 30 s for the others, and of a compilation cache only the first process may have a hit.
+    """
+    if jax.process_count() == 1:
+        return
+    axes = [axis for axis, size in mesh.shape.items() if size > 1]
+    groups = [some for size in range(1, len(axes) + 1) for some in itertools.combinations(axes, size)]
+    everyone = PartitionSpec(mesh.axis_names)
+
+    def sums(x: jax.Array) -> list[jax.Array]:
+        return [jax.lax.psum(x, group) for group in groups]
+
+    ones = jax.make_array_from_callback(
+        (mesh.size,), NamedSharding(mesh, everyone), lambda _: np.ones(1, np.float32)
+    )
+    program = jax.shard_map(sums, mesh=mesh, in_specs=everyone, out_specs=everyone)
+    jax.block_until_ready(jax.jit(program)(ones))
 
 
 def agreement(mesh: Mesh) -> Callable[[int, Sequence[bool]], tuple[int, Sequence[bool]]]:

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -173,6 +174,13 @@ def test_four_processes_train_save_and_draw_samples_and_an_error_in_one_ends_all
     assert codes == [0] * 4, outputs
     assert (tmp_path / "finished").exists() and list((tmp_path / "tensorboard").iterdir())
     assert list(losses(tmp_path, "heldout_loss")) == [4, 8]
+    # Once more from step 4, on the same mesh: all is the same bit for bit.
+    first, begun = losses(tmp_path), checkpoint.read_params(tmp_path / "checkpoints", which="params")
+    codes, outputs = finished(start(tmp_path, *inputs, "--from_step=4", processes=4, devices=1))
+    assert codes == [0] * 4, outputs
+    assert checkpoint.steps_in(tmp_path / "set_aside") == [8] and losses(tmp_path) == first
+    again = checkpoint.read_params(tmp_path / "checkpoints", which="params")
+    jax.tree.map(np.testing.assert_array_equal, again, begun)
     # Another configuration than the checkpoint's: each says so, in a line with its number.
     other = start(tmp_path, *inputs, "--config.optimizer.learning_rate=0.5", processes=4, devices=1)
     codes, outputs = finished(other)
