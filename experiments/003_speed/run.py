@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import math
 import os
 import platform
 import subprocess
@@ -52,12 +53,16 @@ def main() -> int:
     parser.add_argument("--what", nargs="+", choices=["train", "sample"], default=["train", "sample"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each contestant in each round")
+    parser.add_argument("--contestants", nargs="+", choices=[*OURS, *PEERS], default=[*OURS, *PEERS])
     parser.add_argument("--out", type=Path, default=HERE / "cpu")
+    parser.add_argument("--add", action="store_true", help="to the cells that --out has")
     options = parser.parse_args()
     shapes = options.shapes or (CPU_SHAPES if options.device == "cpu" else GPU_SHAPES)
     cells = [(shape, what) for shape in shapes for what in options.what]
     results: dict[str, dict[str, Any]] = {}
-    todo = [(r, cell, name) for r in range(options.rounds) for cell in cells for name in (*OURS, *PEERS)]
+    if options.add:
+        results = json.loads((options.out / "results.json").read_text())["cells"]
+    todo = [(r, cell, name) for r in range(options.rounds) for cell in cells for name in options.contestants]
     for number, (shape, what), name in tqdm.tqdm(todo, unit="run"):
         command = _command(name, options.device, options.peers)
         command += ["--shape", shape, "--what", what, "--seconds", str(options.seconds)]
@@ -71,18 +76,23 @@ def main() -> int:
         cell.update(found)
         if number == 0:
             cell["first"] = first  # nothing compiled before
-    options.out.mkdir(parents=True, exist_ok=True)
+        write(results, options.out)
+    print(table(results))
+    return 0
+
+
+def write(results: dict[str, dict[str, Any]], out: Path) -> None:
+    """All that is known so far, with the machine's name, into `out`."""
+    out.mkdir(parents=True, exist_ok=True)
     machine = {
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "date": datetime.date.today().isoformat(),
         "commit": code_commit(),
         "command": " ".join(["python", *sys.argv]),
     }
-    (options.out / "results.json").write_text(json.dumps({**machine, "cells": results}, indent=1))
-    (options.out / "table.md").write_text(table(results))
-    plot(results, options.out / "steps.png")
-    print(table(results))
-    return 0
+    (out / "results.json").write_text(json.dumps({**machine, "cells": results}, indent=1))
+    (out / "table.md").write_text(table(results))
+    plot(results, out / "steps.png")
 
 
 def _command(name: str, device: str, peers: str) -> list[str]:
@@ -108,7 +118,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     """Medians in ms, the ratio of each to ours (above 1: ours is faster), memory, and the first call."""
     lines = []
     for cell, found in results.items():
-        best = min(np.median(found[name]["seconds"]) for name in OURS if found[name]["seconds"])
+        best = _ours(found)
         lines += [
             f"**{cell}**\n",
             "| | million parameters | median ms | quartiles | / ours | GiB | first call s |",
@@ -119,12 +129,20 @@ def table(results: dict[str, dict[str, Any]]) -> str:
                 lines.append(f"| {name} | | {'; '.join(sorted(set(row['errors'])))} | | | | |")
                 continue
             low, middle, high = np.percentile(row["seconds"], [25, 50, 75])
+            first = row.get("first", math.nan)
             lines.append(
                 f"| {name} | {row['parameters'] / 1e6:.1f} | {1000 * middle:.0f} | {1000 * low:.0f} to "
-                f"{1000 * high:.0f} | {middle / best:.2f} | {row['gib']:.1f} | {row['first']:.1f} |"
+                f"{1000 * high:.0f} | {middle / best:.2f} | {row['gib']:.1f} | {first:.1f} |"
             )
         lines.append("")
     return "\n".join(lines)
+
+
+def _ours(found: dict[str, Any]) -> float:
+    """The faster of our own medians, seconds; NaN before there is one."""
+    return float(
+        min((np.median(found[n]["seconds"]) for n in OURS if found.get(n, {}).get("seconds")), default=np.nan)
+    )
 
 
 def plot(results: dict[str, dict[str, Any]], path: Path) -> None:
@@ -134,8 +152,8 @@ def plot(results: dict[str, dict[str, Any]], path: Path) -> None:
     for k, name in enumerate(names):
         ratios = []
         for found in results.values():
-            best = min(np.median(found[n]["seconds"]) for n in OURS if found[n]["seconds"])
-            ratios.append(np.median(found[name]["seconds"]) / best if found[name]["seconds"] else np.nan)
+            seconds = found.get(name, {}).get("seconds")
+            ratios.append(np.median(seconds) / _ours(found) if seconds else np.nan)
         axis.bar(np.arange(len(results)) + k * width, ratios, width, label=name)
     axis.axhline(1, color="black", linewidth=0.8)
     axis.set_xticks(np.arange(len(results)) + 0.4, list(results))
@@ -143,6 +161,7 @@ def plot(results: dict[str, dict[str, Any]], path: Path) -> None:
     axis.legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 if __name__ == "__main__":
