@@ -60,7 +60,11 @@ def flash(*arguments, query_segment, key_segment, **keywords):
     return flash_attention(*arguments, segment=query_segment, **keywords, interpret=True)
 
 
-@pytest.fixture(scope="module", params=[(splash, True), (splash, False), (flash, True)], ids=str)
+@pytest.fixture(
+    scope="module",
+    params=[(splash, True), (splash, False), (flash, True)],
+    ids=["splash", "splash-cross", "flash"],
+)
 def both(request):
     kernel, own = request.param
     return own, results(kernel, own), results(attend, own)
