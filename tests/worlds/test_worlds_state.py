@@ -57,7 +57,8 @@ def test_what_is_not_alive_is_not_drawn():
     assert (filmed.visible[~alive] == 0).all() and (filmed.visible[0] > 0.2).all()
     for frame, one in ((1, [blue]), (2, [red])):
         alone = render_state(still(one, [state.position[0, 1 if frame == 1 else 0]]), **SIZE)
-        np.testing.assert_array_equal(video[frame], alone[0])
+        # A tie may round either way: with another object in the sum, some processors end a bit beside it.
+        assert np.abs(video[frame].astype(int) - alone[0]).max() <= 1
     assert filmed.visible[2, 0] == pytest.approx(1, abs=1e-3)
 
 
