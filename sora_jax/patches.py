@@ -131,15 +131,26 @@ def segment(
 
 
 def pack_rows(
-    rows: Sequence[Sequence[Segment]], *, row_tokens: int, row_text: int, max_segments: int
+    rows: Sequence[Sequence[Segment]],
+    *,
+    row_tokens: int,
+    row_text: int,
+    max_segments: int,
+    width: int | None = None,
 ) -> PackedBatch:
     """Writes rows of segments, one after the other, into the arrays of one batch (NumPy).
+
+    Args:
+      rows: a row without segments is padding.
+      row_tokens, row_text, max_segments: the room of a row.
+      width: numbers per patch; None = as the segments have it, of which there is one at least.
 
     Raises:
       ValueError: a row that needs more tokens, text tokens or segments than it has.
     """
     b = len(rows)
-    width = rows[0][0].tokens.shape[-1]
+    if width is None:
+        width = next(segment.tokens.shape[-1] for row in rows for segment in row)
     shapes = {
         "tokens": ((row_tokens, width), np.float32),
         "position": ((row_tokens, 3), np.float32),

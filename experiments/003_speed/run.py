@@ -70,6 +70,7 @@ def main() -> int:
         cell = results.setdefault(f"{shape} {what}", {}).setdefault(name, {"seconds": [], "errors": []})
         if "error" in found:
             cell["errors"].append(found["error"])
+            write(results, options.out)
             continue
         cell["seconds"] += found.pop("seconds")
         first = found.pop("first")

@@ -133,7 +133,7 @@ def _plan(sizes: np.ndarray, row_tokens: int) -> Any:
 
 
 def planning(clips: int) -> dict[str, float]:
-    """Seconds to plan the rows of an epoch, and the share of the tokens that are padding."""
+    """Seconds to plan the rows of an epoch, and their number."""
     sizes = mixed_sizes(clips)
     begun = time.perf_counter()
     plan = _plan(sizes, 1024)

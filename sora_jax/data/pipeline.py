@@ -7,13 +7,9 @@ the number of workers and wherever one starts.
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
 import functools
-import logging
-import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
+import math
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +17,7 @@ import grain
 import numpy as np
 
 from sora_jax import patches, rng, text_bytes, types
+from sora_jax.data import workers as workers_lib
 from sora_jax.data.latents import LatentSource
 from sora_jax.data.manifest import BadClipError, readable
 from sora_jax.data.schedule import ClipSchedule, ClipShape, RowClips, RowSchedule, Stage
@@ -29,9 +26,6 @@ from sora_jax.patches import Grid
 DEFAULT_MIX: Mapping[str, float] = MappingProxyType({"short": 0.5, "descriptive": 0.5})
 
 _LAST_STEP = 2**31 - 1
-MOST_DEATHS = 3  # of data workers, before one batch is given up
-
-_log = logging.getLogger(__name__)
 
 
 class ClipBatch(NamedTuple):
@@ -59,7 +53,9 @@ class Batches:
             threads = grain.ReadOptions(num_threads=1, prefetch_buffer_size=prefetch)
             self._iterator = iter(dataset[start_step:].to_iter_dataset(threads))
         else:
-            self._iterator = _from_processes(dataset, start_step, workers=workers, ahead=workers * prefetch)
+            self._iterator = workers_lib.elements(
+                dataset, start_step, workers=workers, ahead=workers * prefetch
+            )
 
     def __iter__(self) -> Batches:
         return self
@@ -142,7 +138,7 @@ class RowPacker:
         source: LatentSource,
         schedule: RowSchedule,
         *,
-        pack: Callable[[Sequence[Sequence[patches.Segment]]], types.PackedBatch],
+        pack: Callable[..., types.PackedBatch],
         patch: Grid,
         caption_mix: Mapping[str, float],
         mine: Sequence[int] | None,
@@ -156,7 +152,14 @@ class RowPacker:
 
     def __call__(self, step: int) -> types.PackedBatch:
         rows = self.schedule(step)
-        return self.pack([self._row(rows[number]) for number in self.mine])
+        mine = [self._row(rows[number]) for number in self.mine]
+        return self.pack(mine, width=None if any(mine) else self._width)
+
+    @functools.cached_property
+    def _width(self) -> int:
+        """Numbers per patch, of the first clip that can be read: for a batch whose clips are all damaged."""
+        _, clip = next(readable(self.source, range(len(self.source))))
+        return clip.latents.shape[-1] * math.prod(self.patch)
 
     def _row(self, row: RowClips) -> list[patches.Segment]:
         segments = []
@@ -262,61 +265,3 @@ def _read_or_next(
             number = schedule.next_of_shape(number, shape)
             if number == first:
                 raise BadClipError(f"no clip of size {shape} can be read") from error
-
-
-def _from_processes(dataset: grain.MapDataset, start_step: int, *, workers: int, ahead: int) -> Iterator[Any]:
-    """The elements from `start_step` on, made by worker processes; those of one that died are made again.
-
-    Differs: from grain's `mp_prefetch`, which leaves shared memory behind when a run ends (0.2.18).
-
-    Raises:
-      RuntimeError: `MOST_DEATHS` workers in a row died at the same step.
-    """
-
-    def new_pool() -> concurrent.futures.ProcessPoolExecutor:
-        return concurrent.futures.ProcessPoolExecutor(
-            workers,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_set_dataset,
-            initargs=(dataset,),
-        )
-
-    pool = new_pool()
-    deaths = 0
-    waiting: collections.deque[concurrent.futures.Future[Any]] = collections.deque()
-    step = start_step
-    try:
-        while True:
-            try:
-                while len(waiting) <= ahead:
-                    waiting.append(pool.submit(_element, step + len(waiting)))
-                element = waiting[0].result()
-            except BrokenProcessPool as error:
-                deaths += 1
-                if deaths == MOST_DEATHS:
-                    raise RuntimeError(
-                        f"{deaths} data workers in a row died while batch {step} was made: is memory short? "
-                        f"Use fewer than {workers} data.workers, or 0 to see the error itself"
-                    ) from error
-                _log.warning("a data worker died; its batches, from %d on, are made again", step)
-                pool.shutdown(wait=False, cancel_futures=True)
-                pool = new_pool()
-                waiting.clear()
-                continue
-            waiting.popleft()
-            deaths = 0
-            step += 1
-            yield element
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-_in_worker: dict[str, grain.MapDataset] = {}  # what a worker process makes its batches from
-
-
-def _set_dataset(dataset: grain.MapDataset) -> None:
-    _in_worker["dataset"] = dataset
-
-
-def _element(index: int) -> Any:
-    return _in_worker["dataset"][index]

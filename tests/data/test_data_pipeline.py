@@ -238,6 +238,19 @@ def of_clip(batch: types.PackedBatch, clip: int) -> list[np.ndarray]:
     return [batch.tokens[row][mine], batch.position[row][mine], batch.index[row][mine]]
 
 
+def test_a_row_whose_clips_are_all_damaged_is_padding(store, tmp_path):
+    shutil.copytree(store.path, tmp_path, dirs_exist_ok=True)
+    damage(tmp_path, 0)
+    damaged = latents.LatentSource(tmp_path, max_bad_share=0.02)
+    room = {**ROOM, "rows": 1, "max_segments": 1}  # a clip a row
+    whole, without = (pipeline.make_batches(source, seed=5, **room) for source in (store, damaged))
+    step = next(step for step in range(CLIPS) if clips_of(whole.batch_at(step)) == [0])
+    empty = without.batch_at(step)
+    assert not empty.segment.any() and not empty.tokens.any() and clips_of(empty) == []
+    for name, of_whole in whole.batch_at(step)._asdict().items():
+        assert getattr(empty, name).shape == of_whole.shape and getattr(empty, name).dtype == of_whole.dtype
+
+
 def test_wasteful_room_is_reported(store, caplog):
     room = ROOM | {"row_text": 20}
     pipeline.make_batches(store, seed=5, **room).batch_at(0)

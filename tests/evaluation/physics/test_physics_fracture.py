@@ -74,7 +74,8 @@ def test_lost_and_small_pieces_are_told_apart():
     assert fracture.area(lost, hard.state) < 0.8
     small = edited(edits_fracture.shrunk, 0.25, hard)
     assert fracture.pieces(small, hard.state) > 0.97
-    assert fracture.area(small, hard.state) == pytest.approx(1 - 2 * math.log(1.25) / math.log(2), abs=0.05)
+    expected = 1 - (2 * math.log(1.25) - fracture.FREE_AREA) / math.log(2)
+    assert fracture.area(small, hard.state) == pytest.approx(expected, abs=0.03)
 
 
 def test_nan_is_decided_by_the_truth_alone():
