@@ -7,7 +7,7 @@
 |---|---|---|---|---|
 | smoke | tiny | 2 cores | 1 minute | nothing: it shows that the road is open |
 | cpu | ti | 2 cores | hours, in pieces | see sora_jax/pretrained/*/card.md |
-| gpu | s | one H200 | 18 minutes | not run yet |
+| gpu | xs | one H200 | 9 minutes | see sora_jax/pretrained/*/card.md |
 | phyworld_cpu | nano or mu | 2 cores | see experiments/004_phyworld | |
 | phyworld_gpu | s or b | one H200 | not run yet | |
 | s, b, l, xl, 2b, 7b, wan-1.3b | as named | TPU slices | see experiments/002_plans | compiled, not run |
@@ -109,13 +109,31 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             # From the release before, whose latents these still resemble; it had its images first.
             config.update(start_from="cpu-64px")
         case "gpu":
-            config.model.update(size="s", text="bytes_s", dtype="bfloat16", levels=64, scan=True)
-            config.data.update(rows=32, row_tokens=1152, row_text=1024, max_segments=48, workers=8)
-            config.data.oversize = "error"
+            # As large as may be shipped with the repository in bfloat16; every way of prompting is trained.
+            config.autoencoder = "cpu-64px"
+            config.model.update(size="xs", text="bytes_ti", dtype="bfloat16", levels=96, scan=True)
+            config.data.update(rows=64, row_tokens=640, row_text=512, max_segments=24, workers=10)
+            config.data.update(oversize="error", prefetch=3)
             # Images first: they teach colours and shapes for a fifth of the tokens of a clip.
-            config.data.stages = ((2000, ((1, 0.9), (33, 0.1))), (None, ((1, 0.2), (33, 0.8))))
-            config.train.update(total_steps=20_000, ema_decay=0.999)
-            config.optimizer.update(cooldown_steps=1200)
+            config.data.stages = ((1500, ((1, 0.7), (33, 0.3))), (None, ((1, 0.15), (33, 0.85))))
+            config.objective.known = ConfigDict(
+                {
+                    "none": 0.68,
+                    "first_frame": 0.08,
+                    "last_frame": 0.03,
+                    "prefix": 0.06,
+                    "suffix": 0.03,
+                    "both_ends": 0.05,
+                    "random_frames": 0.03,
+                    "inside_box": 0.02,
+                    "outside_box": 0.02,
+                }
+            )
+            config.objective.update(known_noise=0.05, forcing=0.12)
+            config.train.update(total_steps=12_000, ema_decay=0.9995, evaluate_every=4000)
+            config.train.update(checkpoint_every=2000, checkpoint_minutes=2.0)
+            config.optimizer.update(learning_rate=8e-3, cooldown_steps=6000, warmup_steps=300)
+            config.evaluation.update(batches=4, prompts=())
         case "phyworld_smoke" | "phyworld_cpu" | "phyworld_gpu":
             _phyworld(config, variant.removeprefix("phyworld_"))
         case "s" | "b" | "l" | "xl" | "2b" | "7b" | "wan-1.3b":

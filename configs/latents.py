@@ -15,35 +15,68 @@ SMALL_SIZES = (
     (48, 96, 0.08),
     (96, 48, 0.08),
 )
+# Of the gpu tier: few enough that each one's encoder compiles in little of its time.
+LARGE_SIZES = (
+    (64, 64, 0.26),
+    (64, 96, 0.08),
+    (96, 64, 0.08),
+    (96, 96, 0.10),
+    (128, 128, 0.22),
+    (96, 128, 0.08),
+    (128, 96, 0.08),
+    (64, 128, 0.05),
+    (128, 64, 0.05),
+)
 FAMILIES = (("uniform", 0.50), ("beside", 0.18), ("parabola", 0.10), ("bounce", 0.12), ("collision", 0.10))
 
 
 def get_config(variant: str = "cpu") -> ConfigDict:
-    """The table of `variant`: smoke, cpu or gpu, or phyworld_ before one (experiments/004_phyworld)."""
+    """The table of `variant`: smoke, cpu, gpu or gpu_smoke, or phyworld_ before one of the first three."""
     if variant.startswith("phyworld_"):
         return _phyworld(variant.removeprefix("phyworld_"))
-    length = {"smoke": 96, "cpu": 65_536, "gpu": 200_000}[variant]
-    gpu = variant == "gpu"
+    length = {"smoke": 96, "cpu": 65_536, "gpu": 96_000, "gpu_smoke": 96}[variant]
+    gpu, smoke = variant.startswith("gpu"), variant.endswith("smoke")
     world = {
         "seed": 11,
         "length": length,
-        "families": FAMILIES,
+        "families": (*FAMILIES, ("shots", 0.25)) if gpu else FAMILIES,
         "frames": ((1, 0.35), (9, 0.30), (17, 0.30), (33, 0.05)),
-        "sizes": None if gpu else SMALL_SIZES,
+        "sizes": LARGE_SIZES if gpu else SMALL_SIZES,
         "heldout": "exclude",
     }
-    heldout = {**world, "seed": 12, "length": {"smoke": 32, "cpu": 1024, "gpu": 4096}[variant]}
+    if gpu:
+        world["frames"] = ((1, 0.25), (9, 0.15), (17, 0.40), (33, 0.20))
+    heldout = {**world, "seed": 12, "length": 32 if smoke else {"cpu": 1024, "gpu": 2048}[variant]}
+    train = {"kind": "world", "world": world}
+    if gpu:
+        benches = {f"bench {side}": _hidden_and_long(side, 2 if smoke else 3000) for side in (64, 128)}
+        train = {"kind": "joined", "joined": {"world": train, **benches}}
     prompts = {"one object": 128, "two objects": 128, "images": 64, "held-out combinations": 64}
     return ConfigDict(
         {
-            "train": {"kind": "world", "world": world},
+            "train": train,
             "heldout": {"kind": "world", "world": heldout},
-            "prompts": dict.fromkeys(prompts, 2) if variant == "smoke" else prompts,
-            # Text is planned for the longest phrasing kept: on two cores text is not cheap.
-            "phrasings": ("short", "descriptive") if gpu else ("short",),
-            "shard_clips": 48 if variant == "smoke" else 2048,
+            "prompts": dict.fromkeys(prompts, 2) if smoke else prompts,
+            # Of a list all are kept, and text is planned for the longest: on two cores text is not cheap. Of
+            # a table each clip keeps one.
+            "phrasings": {"short": 0.7, "descriptive": 0.3} if gpu else ("short",),
+            "shard_clips": 48 if smoke else 2048,
         }
     )
+
+
+def _hidden_and_long(side: int, length: int) -> dict:
+    """`length` clips each of things that pass behind a screen, and of discs that never leave their box."""
+    bench = {
+        "families": ("occlusion", "billiards"),
+        "seed": 13,
+        "length": length,
+        "frames": 33,
+        "height": side,
+        "width": side,
+        "heldout": "exclude",
+    }
+    return {"kind": "bench", "bench": bench}
 
 
 def _phyworld(tier: str) -> ConfigDict:

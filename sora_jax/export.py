@@ -59,7 +59,9 @@ def main(arguments: Sequence[str]) -> int:
                     f"{options.autoencoder} is autoencoder {model['fingerprint']}, and {options.workdir} was "
                     f"trained on {trained_on['fingerprint']}: give --autoencoder {config.autoencoder}"
                 )
-            model |= {"transformer": config.model.to_dict(), "patch": list(config.patch)}
+            # How it was trained on its own hardware is not how it is used on any.
+            anywhere = {"dtype": "float32", "attention": "xla", "remat": "none"}
+            model |= {"transformer": config.model.to_dict() | anywhere, "patch": list(config.patch)}
             model |= {"prediction": config.prediction, "transformer_commit": meta["commit"]}
             names = ("steps", "guidance_scale", "sampler", "shift")
             model["sampling"] = {name: getattr(options, name) for name in names}

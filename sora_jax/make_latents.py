@@ -8,17 +8,20 @@ prompts; no training clip has a caption that is one of those prompts. The same c
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import tqdm
 
-from sora_jax import build, command
+from sora_jax import build, command, rng, text_bytes
 from sora_jax.data import latents as latents_lib
-from sora_jax.data import manifest
+from sora_jax.data.pipeline import draw_phrasing
+from sora_jax.data.workers import ClipReader
 from sora_jax.evaluation import prompts as prompts_lib
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
 from sora_jax.types import LatentClip, Source
@@ -37,6 +40,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the store")
     parser.add_argument("--prompts", type=Path, default=None, help="where the held-out prompts are written")
     parser.add_argument(
+        "--workers", type=int, default=0, help="processes that render or read clips; 0 = this one"
+    )
+    parser.add_argument(
         "--minutes", type=float, default=float("inf"), help="stop after so long, between shards"
     )
     arguments, overrides = command.split_overrides(arguments)
@@ -49,6 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     banned = frozenset(p.prompt for p in prompts)
     deadline = time.monotonic() + 60 * options.minutes
     metas = {}
+    phrasings = config.phrasings.to_dict() if hasattr(config.phrasings, "to_dict") else list(config.phrasings)
     for name, settings, excluded in (
         ("train", config.train, banned),
         ("heldout", config.heldout, frozenset()),
@@ -58,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
             "fingerprint": encoder.fingerprint,
             "ratio": list(encoder.ratio),
             "config": json.loads(settings.to_json_best_effort()),
-            "phrasings": list(config.phrasings),
+            "phrasings": phrasings,
         }
         metas[name] = meta
         written = _write(
@@ -69,7 +76,8 @@ def main(arguments: Sequence[str]) -> int:
             excluded,
             deadline,
             config.shard_clips,
-            config.phrasings,
+            phrasings,
+            options.workers,
         )
         if not written:
             print("stopped by the clock; the same command goes on")
@@ -86,25 +94,29 @@ def _write(
     excluded: frozenset[str],
     deadline: float,
     shard_clips: int,
-    phrasings: Sequence[str],
+    phrasings: Sequence[str] | Mapping[str, float],
+    workers: int,
 ) -> bool:
     """Whether the whole store is written; False if the clock stopped it between two shards."""
 
     class OutOfTime(Exception):
         pass
 
-    with tqdm.tqdm(total=len(source), desc=path.name, unit="clip", mininterval=5.0) as bar:
+    reader = ClipReader(source, run=shard_clips, workers=workers)
+    if workers:
+        shapes = np.unique(source.sizes[["frames", "height", "width"]])
+        encoder.compile_sizes([tuple(map(int, shape)) for shape in shapes])
+    progress = tqdm.tqdm(total=len(source), desc=path.name, unit="clip", mininterval=5.0)
+    with contextlib.closing(reader), progress as bar:
 
         def clips(start: int, stop: int) -> Iterator[LatentClip]:
             if time.monotonic() > deadline:
                 raise OutOfTime
             bar.n = start
-            read = (clip for _, clip in manifest.readable(source, range(start, stop)))
-            kept = [c for c in read if excluded.isdisjoint(c.captions.values())]
+            kept = [c for c in reader.read(start, stop) if excluded.isdisjoint(_said(c.captions))]
             for clip in encoder.encode_clips(kept):
                 bar.update(1)
-                captions = {name: text for name, text in clip.captions.items() if name in phrasings}
-                yield dataclasses.replace(clip, captions=captions or clip.captions)
+                yield dataclasses.replace(clip, captions=_kept_captions(clip, phrasings))
 
         try:
             latents_lib.write_latents(
@@ -113,6 +125,27 @@ def _write(
         except OutOfTime:
             return False
     return True
+
+
+def _said(captions: Mapping[str, str]) -> set[str]:
+    """Every caption of every phrasing, of a storyboard those of its shots."""
+    return {caption for text in captions.values() for _, caption in text_bytes.split_times(text)}
+
+
+def _kept_captions(clip: LatentClip, phrasings: Sequence[str] | Mapping[str, float]) -> Mapping[str, str]:
+    """The phrasings of a list; of a table of weights one, drawn by the clip's id, of an image the first.
+
+    One phrasing a clip lets rows be planned for what is read, not for the longest that might be.
+    """
+    if isinstance(phrasings, Mapping):
+        weights = {name: phrasings[name] for name in phrasings if name in clip.captions}
+        if not weights:
+            return clip.captions
+        chosen = next(iter(weights))
+        if clip.frames > 1:
+            chosen = draw_phrasing(clip.captions, weights, rng.host(0, "kept phrasing", clip.id))
+        return {chosen: clip.captions[chosen]}
+    return {name: text for name, text in clip.captions.items() if name in phrasings} or clip.captions
 
 
 if __name__ == "__main__":

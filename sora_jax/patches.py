@@ -111,6 +111,8 @@ class Segment:
     clip: int  # the clip's number in its source, or the sample's number: keys all its draws
     text: np.ndarray  # [m] int32
     known: np.ndarray | None = None  # [n] bool
+    span: np.ndarray | None = None  # [n] int32, which caption each token reads; None = the only one
+    text_span: np.ndarray | None = None  # [m] int32, which caption each text token belongs to
 
 
 def segment(
@@ -122,12 +124,37 @@ def segment(
     clip: int,
     text: np.ndarray,
     known: np.ndarray | None = None,
+    text_span: np.ndarray | None = None,
+    starts: Sequence[float] = (0.0,),
 ) -> Segment:
-    """The segment of one clip's latents `[lf lh lw lc]`; `text` is its caption's tokens."""
+    """The segment of one clip's latents `[lf lh lw lc]`.
+
+    Args:
+      text: its caption's tokens, or those of several captions (`text_span`) that hold from `starts` on; see
+        `text_bytes.TimedText`.
+    """
     grid = grid_of(latents.shape, patch=patch)
-    tokens = patchify(np.asarray(latents, np.float32), patch=patch)
     position = positions(grid, ratio=ratio, patch=patch, fps=fps)
-    return Segment(tokens=tokens, grid=grid, position=position, clip=clip, text=text, known=known)
+    return Segment(
+        tokens=patchify(np.asarray(latents, np.float32), patch=patch),
+        grid=grid,
+        position=position,
+        clip=clip,
+        text=text,
+        known=known,
+        span=spans_of(position, starts),
+        text_span=text_span,
+    )
+
+
+def spans_of(position: np.ndarray, starts: Sequence[float]) -> np.ndarray:
+    """Which caption every token `[n 3]` reads, `[n]` int32: the last that starts by the token's instant.
+
+    A patch that a start falls into goes with the new caption.
+    """
+    slack = 1e-3  # seconds: `position` is float32, times are written with few digits
+    found = np.searchsorted(np.asarray(starts), position[:, 0] + slack, side="right") - 1
+    return found.astype(np.int32)
 
 
 def pack_rows(
@@ -161,6 +188,8 @@ def pack_rows(
         "grid": ((max_segments, 3), np.int32),
         "text": ((row_text,), np.int32),
         "text_segment": ((row_text,), np.int32),
+        "span": ((row_tokens,), np.int32),
+        "text_span": ((row_text,), np.int32),
     }
     arrays: dict[str, Any] = {name: np.zeros((b, *shape), dtype) for name, (shape, dtype) in shapes.items()}
     batch = PackedBatch(**arrays)
@@ -188,6 +217,8 @@ def _write_row(batch: Any, r: int, row: Sequence[Segment]) -> None:
         batch.grid[r, number - 1] = s.grid
         batch.text[r, text_at] = s.text
         batch.text_segment[r, text_at] = number
+        batch.span[r, at] = 0 if s.span is None else s.span
+        batch.text_span[r, text_at] = 0 if s.text_span is None else s.text_span
         start, text_start = at.stop, text_at.stop
 
 

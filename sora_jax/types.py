@@ -190,6 +190,9 @@ class PackedBatch(NamedTuple):
       grid: per segment table: the clip's grid of patches (frames, rows, columns); 0 where unused.
       text: text tokens of every segment's caption, packed likewise.
       text_segment: the segment each text token belongs to; 0 = padding.
+      span: which of its clip's captions a token reads, from 0; a clip has one unless its shots are told apart
+        (`text_bytes.encode_timed`).
+      text_span: which of its clip's captions a text token belongs to.
     """
 
     tokens: Float[Array, "b n p"]
@@ -201,6 +204,8 @@ class PackedBatch(NamedTuple):
     grid: Int[Array, "b s 3"]
     text: Int[Array, "b m"]
     text_segment: Int[Array, "b m"]
+    span: Int[Array, "b n"]
+    text_span: Int[Array, "b m"]
 
 
 class VelocityFn(Protocol):

@@ -13,7 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sora_jax import folder, patches
-from sora_jax.data.interleave import InterleavedSource
+from sora_jax.data.interleave import InterleavedSource, JoinedSource
 from sora_jax.data.source import FolderSource
 from sora_jax.diffusion import path
 from sora_jax.models import autoencoder as autoencoder_lib
@@ -23,6 +23,7 @@ from sora_jax.models.autoencoder_latents import LatentStatistics
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
 from sora_jax.sampling.generate import Generator, Settings
 from sora_jax.types import PackedBatch, Params, Source
+from sora_jax.worlds.bench.source import BenchSource
 from sora_jax.worlds.phyworld import PhyworldSource
 from sora_jax.worlds.source import WorldSource
 
@@ -30,19 +31,26 @@ Table = Any  # a ConfigDict: its attributes are those of its file, which no type
 
 
 def source(config: Table) -> Source:
-    """The clips of a table `{kind, world | phyworld | folder}`, of which the kind names the one to read.
+    """The clips of a table `{kind, world | bench | phyworld | folder | joined}`: the kind names what is read.
 
-    See `WorldSource`, `PhyworldSource` and `FolderSource`.
+    `joined` holds such tables by any names: all their clips. See `WorldSource`, `BenchSource`,
+    `PhyworldSource` and `FolderSource`.
     """
     match config.kind:
         case "world":
             return world(config.world)
+        case "bench":
+            return bench(config.bench)
         case "phyworld":
             return phyworld(config.phyworld)
+        case "joined":
+            return JoinedSource([source(config.joined[name]) for name in sorted(config.joined)])
         case "folder":
             return FolderSource(**config.folder.to_dict())
         case _:
-            raise ValueError(f"source kind {config.kind!r} is none of 'world', 'phyworld', 'folder'")
+            raise ValueError(
+                f"source kind {config.kind!r} is none of 'world', 'bench', 'phyworld', 'folder', 'joined'"
+            )
 
 
 def heldout_source(config: Table, *, seed: int, length: int, shape: tuple[int, int, int]) -> Source:
@@ -62,6 +70,16 @@ def heldout_source(config: Table, *, seed: int, length: int, shape: tuple[int, i
             return phyworld(table, seed=seed, length=each, frames=frames, side=height)
         case _:
             raise ValueError(f"a source of kind {config.kind!r} has no held-out clips of shape {shape}")
+
+
+def bench(config: Table) -> Source:
+    """The benchmark's clips of a table `{families, seed, length, ...}`; see `BenchSource`.
+
+    `length` counts the cases of each family; the families must have as many variants as each other.
+    """
+    options = config.to_dict()
+    sources = [BenchSource(family, **options) for family in options.pop("families")]
+    return sources[0] if len(sources) == 1 else InterleavedSource(sources)
 
 
 def phyworld(config: Table, **changes: Any) -> Source:

@@ -129,6 +129,8 @@ def _batch(config: Table, width: int, *, rows: int, tokens: int) -> PackedBatch:
         "grid": ((data.max_segments, 3), jnp.int32),
         "text": ((data.row_text,), jnp.int32),
         "text_segment": ((data.row_text,), jnp.int32),
+        "span": ((tokens,), jnp.int32),
+        "text_span": ((data.row_text,), jnp.int32),
     }
     leaves = {name: jax.ShapeDtypeStruct((rows, *shape), dtype) for name, (shape, dtype) in shapes.items()}
     return PackedBatch(**leaves)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Several sources of one length as one, their clips in turn."""
+"""Several sources as one: of one length, their clips in turn; of any, one after the other."""
 
 from __future__ import annotations
 
@@ -35,3 +35,31 @@ class InterleavedSource:
             raise IndexError(f"clip {index} of a set of {len(self)}")
         place, which = divmod(int(index), len(self._sources))
         return self._sources[which][place]
+
+
+class JoinedSource:
+    """`types.Source` of the clips of several sources, one source after the other.
+
+    Raises:
+      ValueError: no source.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        if not sources:
+            raise ValueError("no sources to join: give at least one")
+        self._sources = tuple(sources)
+        self._ends = np.cumsum([len(source) for source in sources])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    @property
+    def sizes(self) -> np.ndarray:
+        return np.concatenate([source.sizes for source in self._sources])
+
+    def __getitem__(self, index: int) -> Clip:
+        if not 0 <= index < len(self):
+            raise IndexError(f"clip {index} of a set of {len(self)}")
+        which = int(np.searchsorted(self._ends, index, side="right"))
+        before = 0 if which == 0 else int(self._ends[which - 1])
+        return self._sources[which][int(index) - before]

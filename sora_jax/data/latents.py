@@ -176,7 +176,7 @@ def latent_size(clip: types.LatentClip, *, ratio: Sequence[int]) -> tuple[int, i
             f"clip {clip.id} has {clip.frames} frames and {lf} latent frames: with ratio {ratio[0]} those "
             f"hold {(lf - 1) * ratio[0] + 1} frames"
         )
-    text = max(len(text_bytes.encode(caption)) for caption in clip.captions.values())
+    text = max(len(text_bytes.encode_timed(caption).tokens) for caption in clip.captions.values())
     return clip.frames, lh * ratio[1], lw * ratio[2], text
 
 

@@ -167,13 +167,17 @@ class RowPacker:
             generator = rng.host(self.schedule.seed, "phrasing", row.stage, row.epoch, number)
             caption = clip.captions[draw_phrasing(clip.captions, self.caption_mix, generator)]
             grid = patches.grid_of(clip.latents.shape, patch=self.patch)
+            position = _positions(grid, self.source.ratio, self.patch, clip.fps)
+            text = text_bytes.encode_timed(caption)
             segments.append(
                 patches.Segment(
                     tokens=np.asarray(patches.patchify(clip.latents, patch=self.patch)),  # pyright: ignore
                     grid=grid,
-                    position=_positions(grid, self.source.ratio, self.patch, clip.fps),
+                    position=position,
                     clip=number,
-                    text=text_bytes.encode(caption),
+                    text=text.tokens,
+                    span=patches.spans_of(position, text.starts) if len(text.starts) > 1 else None,
+                    text_span=text.span,
                 )
             )
         return segments

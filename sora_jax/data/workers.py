@@ -1,9 +1,10 @@
-"""Batches made by worker processes, of which any may die."""
+"""Batches and clips made by worker processes, of which any may die."""
 
 from __future__ import annotations
 
 import collections
 import concurrent.futures
+import dataclasses
 import logging
 import multiprocessing
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import grain
+
+from sora_jax.data.manifest import readable
+from sora_jax.types import Clip, Source
 
 MOST_DEATHS = 3  # of workers in a row, before one batch is given up
 
@@ -73,3 +77,68 @@ def _set_dataset(dataset: grain.MapDataset) -> None:
 
 def _element(index: int) -> Any:
     return _in_worker["dataset"][index]
+
+
+CLIPS = 16  # that a worker makes at once
+_Clips = concurrent.futures.Future[list[Clip]]
+
+
+class ClipReader:
+    """Reads runs of a source's clips in worker processes, ahead of whoever asks for one run after the other.
+
+    Clips come without their states, which are not sent between processes.
+    """
+
+    def __init__(self, source: Source, *, run: int, workers: int) -> None:
+        """Runs begin at multiples of `run`; `workers` 0 reads in this process, when asked."""
+        self._source, self._run, self._workers = source, run, workers
+        self._pool = self._new_pool() if workers else None
+        self._waiting: collections.deque[tuple[int, _Clips]] = collections.deque()  # by their first clip
+        self._next = 0  # the first clip that no worker was asked for
+
+    def read(self, start: int, stop: int) -> list[Clip]:
+        """The clips [start, stop) that can be read.
+
+        Raises:
+          BrokenProcessPool: a worker died.
+        """
+        if self._pool is None:
+            return [clip for _, clip in readable(self._source, range(start, stop))]
+        if not self._waiting or self._waiting[0][0] != start:
+            self._waiting.clear()
+            self._next = start
+        clips: list[Clip] = []
+        while True:
+            while len(self._waiting) < 6 * self._workers and self._next < len(self._source):
+                border = min((self._next // self._run + 1) * self._run, len(self._source))
+                end = min(self._next + CLIPS, border)
+                self._waiting.append((self._next, self._pool.submit(_clips, self._next, end)))
+                self._next = end
+            if not self._waiting or self._waiting[0][0] >= stop:
+                return clips
+            clips += self._waiting.popleft()[1].result()
+
+    def close(self) -> None:
+        """Ends the workers."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _new_pool(self) -> concurrent.futures.ProcessPoolExecutor:
+        return concurrent.futures.ProcessPoolExecutor(
+            self._workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_set_source,
+            initargs=(self._source,),
+        )
+
+
+_source_in_worker: dict[str, Source] = {}
+
+
+def _set_source(source: Source) -> None:
+    _source_in_worker["source"] = source
+
+
+def _clips(start: int, stop: int) -> list[Clip]:
+    read = readable(_source_in_worker["source"], range(start, stop))
+    return [dataclasses.replace(clip, state=None, state_3d=None) for _, clip in read]

@@ -23,7 +23,7 @@ from sora_jax.types import Key, PackedBatch
 
 EOS = 1  # the end-of-sequence token: all that is left of a dropped caption
 
-# Which tokens of a clip are given (noise level 0, no loss), by whole frames of its grid.
+# Which tokens of a clip are given (noise level 0, no loss): whole frames of its grid, or a box in all.
 KNOWN_KINDS = (
     "none",
     "first_frame",
@@ -33,7 +33,10 @@ KNOWN_KINDS = (
     "both_ends",
     "random_frames",
     "first_two_frames",
+    "inside_box",
+    "outside_box",
 )
+BOXES = ("inside_box", "outside_box")
 
 
 def to_tokens(table: Shaped[Array, "b s *rest"], segment: Int[Array, "b n"]) -> Shaped[Array, "b n *rest"]:
@@ -121,12 +124,14 @@ def checked_shares(shares: Mapping[str, float]) -> dict[str, float]:
 
 
 def draw_known(key: Key, batch: PackedBatch, *, shares: Mapping[str, float]) -> Bool[Array, "b n"]:
-    """Draws which tokens of each clip are given, by whole frames; some frame always stays unknown.
+    """Draws which tokens of each clip are given; some always stay unknown.
 
     With F the frames of the clip's grid: `prefix` and `suffix` are 1 to F - 1 frames, uniformly; `both_ends`
     is 2 to F - 1 in all, at least one at each end (of two frames, the first); `first_two_frames` are one if F
     is 2; of `random_frames` each is known with a probability that is itself uniform, and one frame, drawn
-    uniformly, never is. A clip of one frame has no known tokens.
+    uniformly, never is. A clip of one frame has no known frames. A box has 1 to R rows and 1 to C columns of
+    the clip's R x C, uniformly each and uniformly placed, the same in every frame, and what is known is what
+    lies in it, or all else; where that would be all or nothing of the clip, nothing is known.
 
     Args:
       shares: kind -> share of the clips, summing to 1; see `KNOWN_KINDS`.
@@ -137,7 +142,7 @@ def draw_known(key: Key, batch: PackedBatch, *, shares: Mapping[str, float]) -> 
     kinds = checked_shares(shares)
     if set(kinds) == {"none"}:
         return jnp.zeros(batch.segment.shape, bool)
-    which_key, first_key, second_key, frame_key = jax.random.split(key, 4)
+    which_key, first_key, second_key, frame_key, box_key = jax.random.split(key, 5)
     edges = np.cumsum(list(kinds.values()), dtype=np.float32)[:-1]
     numbers = jnp.asarray([KNOWN_KINDS.index(name) for name in kinds])
     kind = numbers[jnp.searchsorted(edges, clip_uniform(which_key, batch), side="right")]
@@ -151,7 +156,28 @@ def draw_known(key: Key, batch: PackedBatch, *, shares: Mapping[str, float]) -> 
     scattered = (frame_uniform(frame_key, batch) < to_tokens(first, segment)) & (frame != spared)
     random_kind = to_tokens(kind == KNOWN_KINDS.index("random_frames"), segment)
     several = to_tokens(frames > 1, segment)  # False at padding
-    return several & jnp.where(random_kind, scattered, at_end)
+    by_frames = several & jnp.where(random_kind, scattered, at_end)
+    if not any(name in kinds for name in BOXES):
+        return by_frames
+    return by_frames | _boxed(box_key, batch, kind)
+
+
+def _boxed(key: Key, batch: PackedBatch, kind: Int[Array, "b s"]) -> Bool[Array, "b n"]:
+    """The known tokens of the clips whose kind is a box."""
+    segment, index = jnp.asarray(batch.segment), jnp.asarray(batch.index)
+    inside = segment > 0
+    full = jnp.ones(batch.clip.shape, bool)  # the box is the whole frame
+    for axis, own in ((1, jax.random.fold_in(key, 1)), (2, jax.random.fold_in(key, 2))):
+        length_key, start_key = jax.random.split(own)
+        sides = jnp.asarray(batch.grid)[..., axis]
+        length = 1 + _below(clip_uniform(length_key, batch), sides)
+        start = _below(clip_uniform(start_key, batch), sides - length + 1)
+        at = index[..., axis]
+        inside &= (at >= to_tokens(start, segment)) & (at < to_tokens(start + length, segment))
+        full &= length == sides
+    inner = to_tokens((kind == KNOWN_KINDS.index("inside_box")) & ~full, segment)
+    outer = to_tokens((kind == KNOWN_KINDS.index("outside_box")) & ~full, segment)
+    return (inner & inside) | (outer & ~inside)
 
 
 def _below(uniform: Array, count: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Sequence
@@ -77,6 +78,13 @@ class FrozenAutoencoder:
                 id=clip.id,
                 frames=len(clip.video),
             )
+
+    def compile_sizes(self, shapes: Sequence[tuple[int, int, int]]) -> None:
+        """Compiles what `encode_clips` needs for clips of these (frames, height, width), in threads."""
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            blank = (np.zeros((CHUNK, *shape, 3), np.uint8) for shape in shapes)
+            for latents in pool.map(self.encode, blank):
+                latents.block_until_ready()
 
     def reconstruct(self, clips: Sequence[Clip]) -> list[UInt8[np.ndarray, "f h w 3"]]:
         """Every clip through encoder and decoder, in their order."""

@@ -11,7 +11,8 @@ for all layers; offset: learned per layer) and `norm` an RMS norm without weight
     x <- x + gate2 * mlp(norm(x) (1 + scale2) + shift2)
 
 Differs: the noise level is of a token, not of a sample; RMS norms instead of LayerNorm (one pass less);
-attention, text and noise level follow the segment, so that clips of any size share a row.
+attention, text and noise level follow the segment, so that clips of any size share a row; of a clip with
+several captions, each token reads the one of its time.
 
 Parameters are `{"tokenizer", "noise_level", "blocks", "text_encoder"}`; all arrays of `blocks` have a leading
 axis of layers whether or not `scan` is set. `functools.partial(model.apply, {"params": params})` is a
@@ -56,6 +57,7 @@ SIZES: dict[str, dict[str, int | bool]] = {
     "nano": {"width": 48, "depth": 6, "heads": 3, "hidden": 128},
     "mu": {"width": 96, "depth": 6, "heads": 3, "hidden": 256},
     "ti": {"width": 192, "depth": 6, "heads": 3, "hidden": 512},
+    "xs": {"width": 384, "depth": 6, "heads": 6, "hidden": 1024},
     "s": {"width": 384, "depth": 12, "heads": 6, "hidden": 1024},
     "b": {"width": 768, "depth": 12, "heads": 12, "hidden": 2048},
     "l": {"width": 1024, "depth": 24, "heads": 16, "hidden": 2816},
@@ -66,6 +68,7 @@ SIZES: dict[str, dict[str, int | bool]] = {
     "wan-1.3b": {"width": 1536, "depth": 30, "heads": 12, "hidden": 8960, "gated": False},
 }
 LEVEL_FEATURES = 256
+MOST_SPANS = 1024  # captions of one clip, at most
 
 
 class Block(nn.Module):
@@ -84,9 +87,10 @@ class Block(nn.Module):
         *,
         modulation: Modulation,
         segment: Int[Array, "b n"],
+        caption: Int[Array, "b n"],
         rotation: Rotation,
         text: Float[Array, "b m f"],
-        text_segment: Int[Array, "b m"],
+        text_caption: Int[Array, "b m"],
     ) -> Float[Array, "b n d"]:
         zeros = nn.initializers.zeros
         offset = self.param("modulation", zeros, (len(modulation), x.shape[-1]), jnp.float32)
@@ -101,7 +105,7 @@ class Block(nn.Module):
         cross = Attention(
             self.heads, dtype=self.dtype, out_init=zeros, implementation=CROSS[self.attention], name="cross"
         )
-        x = x + cross(h, text, segment=segment, memory_segment=text_segment)
+        x = x + cross(h, text, segment=caption, memory_segment=text_caption)
 
         h = modulate(rms_normalize(x), shift=shift2, scale=scale2).astype(self.dtype)
         activation = "silu" if self.gated else "gelu"
@@ -155,6 +159,11 @@ def distinct_levels(t: Float[Array, "b n"], levels: int) -> tuple[Float[Array, "
     return values, jnp.where(found, match.astype(jnp.float32), jnp.nan)
 
 
+def captions_of(segment: Int[Array, "b x"], span: Int[Array, "b x"]) -> Int[Array, "b x"]:
+    """The number of every token's caption within its row, from 1; 0 at padding."""
+    return jnp.where(segment == 0, 0, segment * MOST_SPANS + span)
+
+
 class Transformer(nn.Module):
     """`(xt, t, batch) -> velocity`; see the module's docstring.
 
@@ -195,7 +204,8 @@ class Transformer(nn.Module):
                 f"batch.text is tokens ({batch.text.dtype}), but the model has no text_encoder: give it one, "
                 "or put embeddings [b m e] in batch.text"
             )
-        return batch._replace(text=self.text_encoder(batch.text, batch.text_segment))
+        caption = captions_of(batch.text_segment, batch.text_span)
+        return batch._replace(text=self.text_encoder(batch.text, caption))
 
     @nn.compact
     def __call__(
@@ -216,9 +226,10 @@ class Transformer(nn.Module):
         context = {
             "modulation": modulation,
             "segment": batch.segment,
+            "caption": captions_of(batch.segment, batch.span),
             "rotation": rope.rotations(batch.position, head_dim=self.width // self.heads),
             "text": batch.text.astype(self.dtype),
-            "text_segment": batch.text_segment,
+            "text_caption": captions_of(batch.text_segment, batch.text_span),
         }
         x = self._layers(x, context)
         return tokenizer.unembed(x, shift=shift, scale=scale)

@@ -210,13 +210,22 @@ def _segment(generator: Generator, request: Request, grid: patches.Grid) -> patc
                 f"{latents.shape}: encode its first frames at {request.height} x {request.width} pixels"
             )
         latents[:known] = request.given
+    text = text_bytes.encode_timed(request.prompt)
+    if text.starts[-1] > (request.frames - 1) / request.fps:
+        raise ValueError(
+            f"a caption starts at {text.starts[-1]:g} s, the video of {request.frames} frames at "
+            f"{request.fps:g} frames/s ends at {(request.frames - 1) / request.fps:g} s: start it sooner, or "
+            "ask for more frames"
+        )
     segment = patches.segment(
         latents,
         ratio=generator.ratio,
         patch=patch,
         fps=request.fps,
         clip=request.seed,
-        text=text_bytes.encode(request.prompt),
+        text=text.tokens,
+        text_span=text.span,
+        starts=text.starts,
     )
     is_known = patches.indices(grid)[:, 0] < known // patch[0]
     return dataclasses.replace(segment, known=is_known)

@@ -15,7 +15,7 @@ from sora_jax.types import PackedBatch
 
 ROWS = ("data", "fsdp")
 # Fields of PackedBatch whose second axis is the row's tokens; its tables of segments and text stay whole.
-TOKEN_FIELDS = ("tokens", "position", "segment", "known", "index")
+TOKEN_FIELDS = ("tokens", "position", "segment", "known", "index", "span")
 
 
 @contextlib.contextmanager

@@ -58,6 +58,23 @@ def captions(facts: Facts, rng: np.random.Generator) -> dict[str, str]:
     return {"short": _short(facts, voice), "descriptive": _descriptive(facts, voice)}
 
 
+def shot_captions(
+    shots: Sequence[tuple[float, Facts]], rng: np.random.Generator
+) -> dict[str, tuple[tuple[float, str], ...]]:
+    """The captions of every shot, each as if it stood alone: phrasing -> ((seconds, caption), ...).
+
+    Together they stay within `MOST_BYTES`, so a shot that wants more words for it has a short caption twice.
+    """
+    voice = _Voice(rng)
+    room = MOST_BYTES // len(shots) - 2
+    said: dict[str, list[tuple[float, str]]] = {"short": [], "descriptive": []}
+    for start, facts in shots:
+        said["short"].append((start, _short(facts, voice)))
+        long = _descriptive(facts, voice, usual=room)
+        said["descriptive"].append((start, long if len(long) <= room else _short(facts, voice)))
+    return {phrasing: tuple(timed) for phrasing, timed in said.items()}
+
+
 def _groups(facts: Facts) -> list[_Group]:
     """Objects gathered by what is said of each: looks, motion, and events without a partner."""
     actors = {k for verb, i, j in facts.events if j >= 0 for k in (i, j)}
@@ -204,7 +221,8 @@ def _sentence(text: str) -> str:
     return text[0].upper() + text[1:] + "."
 
 
-def _descriptive(facts: Facts, voice: _Voice) -> str:
+def _descriptive(facts: Facts, voice: _Voice, *, usual: int = USUAL_BYTES) -> str:
+    """Sentences; those that can be missed are, beyond `usual` bytes."""
     groups = _groups(facts)
     home = {k: g for g in groups for k in g.members}
 
@@ -250,7 +268,7 @@ def _descriptive(facts: Facts, voice: _Voice) -> str:
             parts.append(_sentence(f"{again(a)} {be} {voice.of(RELATION_WORDS[word])} {again(b)}"))
     required = len(opening)
     background = voice.of(BACKGROUNDS)
-    while len(" ".join([*parts, background])) > USUAL_BYTES and len(parts) > required:
+    while len(" ".join([*parts, background])) > usual and len(parts) > required:
         parts.pop()
     text = " ".join([*parts, background])
     return text if len(text) <= MOST_BYTES else " ".join(parts)[:MOST_BYTES].rsplit(".", 1)[0] + "."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from sora_jax.worlds.placing import Heldout as Heldout
 from sora_jax.worlds.scene import Family, Scene
 
 GRAVITY = (5.0, 8.0)  # world units/s^2
+FRAMES_PER_LATENT, LEAST_LATENTS = 4, 2  # of a shot: the autoencoder's step in time, see `patches`
 COUNTS = {  # shares of 1, 2, 3, 4, 5 objects
     "uniform": (0.64, 0.21, 0.09, 0.04, 0.02),
     "parabola": (0.66, 0.22, 0.08, 0.04, 0.0),
@@ -47,6 +48,8 @@ def sample(draw: Draw, family: Family) -> Scene:
 
 def shows_held_out(scene: Scene) -> bool:
     """Whether an object is of a held-out (colour, shape) or sets out in a held-out (colour, direction)."""
+    if any(map(shows_held_out, scene.later)):
+        return True
     for body, (x, y) in zip(scene.bodies, scene.velocity.tolist(), strict=True):
         word = scene_lib.direction_word(x, y) if x or y else None
         if scene_lib.held_out(body.color, body.shape, direction=word):
@@ -228,6 +231,53 @@ def _head_on(draw: Draw, first: Body, second: Body) -> list[Item] | None:
     return [a, b]
 
 
+def shots(draw: Draw) -> Scene:
+    """One or two objects in two or three shots; at a cut all are elsewhere. A short clip has one shot.
+
+    A shot begins with a latent frame (of 4 frames; the first is of one), and has two of them at least.
+    """
+    lengths = _shot_lengths(draw)
+    cast = [body for (body,) in looks(draw, draw.pick((1, 2), (0.6, 0.4)), grouped=False)]
+    made: list[Scene] = []
+    for length in lengths:
+        shot = _shot(dataclasses.replace(draw, frames=length), cast, made[-1] if made else None)
+        if shot is None:
+            return uniform(draw)
+        made.append(shot)
+    return dataclasses.replace(made[0], later=tuple(made[1:]))
+
+
+def _shot_lengths(draw: Draw) -> list[int]:
+    """Frames of every shot, summing to the clip's."""
+    latents = (draw.frames - 1) // FRAMES_PER_LATENT + 1
+    count = 1 if latents < 2 * LEAST_LATENTS else 2
+    if latents >= 3 * LEAST_LATENTS and draw.rng.random() < 0.4:
+        count = 3
+    spare = latents - LEAST_LATENTS * count
+    extra = np.diff([0, *np.sort(draw.rng.integers(0, spare + 1, count - 1)), spare])
+    lengths = (FRAMES_PER_LATENT * (extra + LEAST_LATENTS)).tolist()
+    lengths[0] += draw.frames - sum(lengths)
+    return lengths
+
+
+def _shot(draw: Draw, cast: Sequence[Body], before: Scene | None) -> Scene | None:
+    """The cast, moving or at rest, each member far from where the shot before left it; None if none fits."""
+    for _ in range(TRIES):
+        items: list[Item] = []
+        for body in cast:
+            add = add_mover if draw.rng.random() < 0.75 else add_resting
+            add(draw, items, [body])
+        if [item.body for item in items] != list(cast):
+            continue
+        scene = _scene(draw, "shots", items)
+        if before is None:
+            return scene
+        last = before.position + before.velocity * (before.frames / before.fps)
+        if np.hypot(*(scene.position - last).T).min() > 2.0:
+            return scene
+    return None
+
+
 FAMILIES: dict[Family, Callable[[Draw], Scene]] = {
     "uniform": uniform,
     "parabola": parabola,
@@ -235,4 +285,5 @@ FAMILIES: dict[Family, Callable[[Draw], Scene]] = {
     "collision": collision,
     "beside": beside,
     "arrangement": arrangement,
+    "shots": shots,
 }

@@ -57,7 +57,7 @@ CARDINAL: tuple[str, ...] = ("left", "right", "up", "down")
 DIAGONAL: tuple[str, ...] = tuple(word for word in DIRECTIONS if word not in CARDINAL)
 DIRECTION_JITTER = math.radians(12)
 
-Family = Literal["uniform", "parabola", "bounce", "collision", "beside", "arrangement"]
+Family = Literal["uniform", "parabola", "bounce", "collision", "beside", "arrangement", "shots"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,6 +75,7 @@ class Scene:
       frames, height, width: of the clip, pixels.
       fps: frames per second; frame k is the instant k / fps.
       background: RGB in [0, 1].
+      later: the shots that follow this one, of the same bodies; their `frames` are counted on their own.
     """
 
     family: Family
@@ -91,6 +92,7 @@ class Scene:
     width: int
     fps: float
     background: tuple[float, float, float] = BACKGROUND
+    later: tuple[Scene, ...] = ()
 
 
 def extent(height: int, width: int) -> tuple[float, float]:

@@ -23,11 +23,11 @@ def simulate(scene: Scene) -> tuple[np.ndarray, SceneState]:
 
 def evolve(scene: Scene) -> SceneState:
     """The state of a scene at every frame, not yet drawn (nothing is known of what can be seen)."""
-    if scene.contacts or scene.box:
-        motion = _with_contacts(scene)
-    else:
-        motion = _in_closed_form(scene)
-    position, velocity, angle, contact, wall_contact, events = motion
+    shots = (scene, *scene.later)
+    lengths = [shot.frames for shot in shots]
+    starts = np.cumsum([0, *lengths[:-1]]) / scene.fps
+    *arrays, events = zip(*map(_motion, shots), strict=True)
+    position, velocity, angle, contact, wall_contact = map(np.concatenate, arrays)
     return state_lib.make(
         scene.bodies,
         position,
@@ -36,9 +36,19 @@ def evolve(scene: Scene) -> SceneState:
         contact=contact,
         wall_contact=wall_contact,
         family=scene.family,
-        events=tuple(events),
+        events=tuple(
+            (start + seconds, *event)
+            for own, start in zip(events, starts.tolist(), strict=True)
+            for seconds, *event in own
+        ),
         background=scene.background,
+        shot=np.repeat(np.arange(len(shots), dtype=np.int32), lengths) if scene.later else None,
     )
+
+
+def _motion(shot: Scene):
+    """(position, velocity, angle, contact, wall_contact, events) of one shot."""
+    return _with_contacts(shot) if shot.contacts or shot.box else _in_closed_form(shot)
 
 
 def _in_closed_form(scene: Scene):

@@ -8,12 +8,14 @@ from typing import cast, get_args
 import numpy as np
 
 from sora_jax import rng as rng_lib
-from sora_jax.types import SIZE_DTYPE, Clip
+from sora_jax import text_bytes
+from sora_jax.types import SIZE_DTYPE, Clip, SceneState
 from sora_jax.worlds import captions as captions_lib
 from sora_jax.worlds import facts as facts_lib
 from sora_jax.worlds import families as families_lib
 from sora_jax.worlds import placing
 from sora_jax.worlds import simulate as simulate_lib
+from sora_jax.worlds import state as state_lib
 from sora_jax.worlds.placing import Heldout
 from sora_jax.worlds.scene import Family, Scene
 
@@ -110,14 +112,22 @@ class WorldSource:
     def __getitem__(self, index: int) -> Clip:
         scene = self.scene(index)
         video, state = simulate_lib.simulate(scene)
-        words = rng_lib.host(self._seed, "worlds", "captions", int(index))
         return Clip(
             video=video,
             fps=scene.fps,
-            captions=captions_lib.captions(facts_lib.facts(state), words),
+            captions=_captions(state, scene.fps, rng_lib.host(self._seed, "worlds", "captions", int(index))),
             id=f"world-{self._seed}-{index}",
             state=state,
         )
+
+
+def _captions(state: SceneState, fps: float, words: np.random.Generator) -> dict[str, str]:
+    """What is said of a clip; of several shots, each with its time (`text_bytes.split_times`)."""
+    if state.shot is None:
+        return captions_lib.captions(facts_lib.facts(state), words)
+    shots = [(first / fps, facts_lib.facts(shot)) for first, shot in state_lib.shots(state)]
+    said = captions_lib.shot_captions(shots, words)
+    return {phrasing: text_bytes.join_times(timed) for phrasing, timed in said.items()}
 
 
 def _which(marks: np.ndarray, shares) -> np.ndarray:

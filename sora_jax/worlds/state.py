@@ -66,6 +66,22 @@ def film(state: SceneState, *, height: int, width: int) -> tuple[UInt8[np.ndarra
     return video, dataclasses.replace(state, visible=visible)
 
 
+def shots(state: SceneState) -> list[tuple[int, SceneState]]:
+    """(first frame, state) of every shot, each as a clip of its own; events are told from its own start.
+
+    Differs: events are not handed on, whose seconds are of the whole clip.
+    """
+    if state.shot is None:
+        return [(0, state)]
+    found = []
+    for first in np.unique(state.shot, return_index=True)[1].tolist():
+        own = state.shot == state.shot[first]
+        fields = ("position", "velocity", "angle", "visible", "contact", "wall_contact", "alive", "rounding")
+        cut = {n: getattr(state, n)[own] for n in fields if getattr(state, n) is not None}
+        found.append((first, dataclasses.replace(state, **cut, events=(), shot=None)))
+    return found
+
+
 def render_state(state: SceneState, *, height: int, width: int) -> UInt8[np.ndarray, "f h w 3"]:
     """The frames of a state; of a simulated clip's own state and size, that clip to the byte.
 

@@ -1,5 +1,6 @@
 """A folder of videos: the right frames at the right size; bad files counted, named, bounded, not invented."""
 
+import contextlib
 import json
 
 import av
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 
 from sora_jax import types
-from sora_jax.data import decode, manifest, transform
+from sora_jax.data import decode, interleave, manifest, transform, workers
+from sora_jax.data.manifest import BadClipError
 from sora_jax.data.source import FolderSource, read_captions
 
 FPS, FRAMES = 10, 40  # of the test videos: 4 seconds
@@ -174,3 +176,48 @@ def test_resize_scales_as_a_whole_and_cuts_evenly():
 )
 def test_frames_are_one_and_a_multiple_of_four(seconds, frames):
     assert transform.fit_frames(seconds, fps=8, most=33) == frames
+
+
+class _Numbers:
+    """A source of one-frame clips whose pixel is their number; number 5 cannot be read."""
+
+    def __init__(self, start: int, count: int):
+        self._start, self._count = start, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def sizes(self) -> np.ndarray:
+        table = np.ones(self._count, types.SIZE_DTYPE)
+        table["text"] = self._start + np.arange(self._count)
+        return table
+
+    def __getitem__(self, index: int) -> types.Clip:
+        number = self._start + index
+        if number == 5:
+            raise BadClipError("five")
+        video = np.full((1, 1, 1, 3), number, np.uint8)
+        return types.Clip(video=video, fps=8.0, captions={"short": "x"}, id=str(number))
+
+
+def test_joined_sources_follow_each_other():
+    joined = interleave.JoinedSource([_Numbers(10, 3), _Numbers(20, 1), _Numbers(30, 2)])
+    assert [joined[k].id for k in range(len(joined))] == ["10", "11", "12", "20", "30", "31"]
+    assert joined.sizes["text"].tolist() == [10, 11, 12, 20, 30, 31]
+    for wrong in (-1, 6):
+        with pytest.raises(IndexError, match=f"clip {wrong} of a set of 6"):
+            joined[wrong]
+    with pytest.raises(ValueError, match="no sources"):
+        interleave.JoinedSource([])
+
+
+def test_worker_processes_read_the_same_runs_whichever_is_asked_first():
+    source = _Numbers(0, 70)
+    reader = workers.ClipReader(source, run=25, workers=2)
+    with contextlib.closing(reader):
+        for start, stop in ((0, 25), (25, 50), (50, 70), (25, 50)):
+            found = [int(clip.video[0, 0, 0, 0]) for clip in reader.read(start, stop)]
+            assert found == [k for k in range(start, stop) if k != 5]
+    here = workers.ClipReader(source, run=25, workers=0)
+    assert [clip.id for clip in here.read(3, 8)] == ["3", "4", "6", "7"]

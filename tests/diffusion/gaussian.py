@@ -42,6 +42,8 @@ def images(rows: int, *, tokens: int, generator: np.random.Generator) -> PackedB
         grid=np.ones((*shape, 3), np.int32),
         text=np.ones(shape, np.int32),
         text_segment=number,
+        span=np.zeros(shape, np.int32),
+        text_span=np.zeros(shape, np.int32),
     )
     return PackedBatch(*map(jnp.asarray, batch))
 

@@ -163,7 +163,7 @@ def patterns():
     return found
 
 
-@pytest.mark.parametrize("kind", conditioning.KNOWN_KINDS)
+@pytest.mark.parametrize("kind", PATTERNS)
 def test_each_kind_gives_all_its_patterns_of_known_frames_and_no_other(kind, patterns):
     assert set(patterns[kind, 4]) == PATTERNS[kind]
     assert set(patterns[kind, 1]) == {"0"}, "an image has no known tokens"
@@ -181,6 +181,33 @@ def test_the_stated_shares_of_clips_have_each_kind(patterns):
         lengths = [pattern.count("1") for pattern in patterns[kind, 4]]
         for length in (1, 2, 3):  # uniform
             assert abs(np.mean(np.equal(lengths, length)) - 1 / 3) < 5 * np.sqrt(2 / 9 / CLIPS)
+
+
+def test_a_box_is_the_same_rectangle_in_every_frame_of_any_size_and_place():
+    frames, rows, columns = 2, 3, 4
+    clips = [gaussian.segment(number, grid=(frames, rows, columns), text=1) for number in range(3000)]
+    alone = gaussian.segment(9999, grid=(1, 1, 1), text=1)
+    batch = gaussian.pack(*([clip, alone] for clip in clips))
+    boxes = {}
+    for kind in conditioning.BOXES:
+        known = np.asarray(conditioning.draw_known(KEY, batch, shares={kind: 1.0}))
+        assert not known[:, frames * rows * columns :].any(), "of one token nothing can be given"
+        grid = known[:, : frames * rows * columns].reshape(-1, frames, rows, columns)
+        np.testing.assert_array_equal(grid[:, 0], grid[:, 1])
+        assert not grid.all((1, 2, 3)).any()
+        boxes[kind] = grid[:, 0]
+    inside, outside = boxes["inside_box"], boxes["outside_box"]
+    some = inside.any((1, 2))
+    np.testing.assert_array_equal(inside[some], ~outside[some])
+    assert not outside[~some].any()
+    across, down = inside.any(1), inside.any(2)
+    np.testing.assert_array_equal(inside, across[:, None, :] & down[:, :, None])
+    for side, count in ((across, columns), (down, rows)):
+        assert (np.abs(np.diff(side[some].astype(int), axis=1)).sum(1) <= 2).all(), "in one piece"
+        lengths = np.bincount(side[some].sum(1), minlength=count + 1)[1:] / some.sum()
+        full = 1 / (rows * columns)  # the box that would be the whole frame
+        expected = np.array([1 / count] * (count - 1) + [1 / count - full]) / (1 - full)
+        np.testing.assert_allclose(lengths, expected, atol=0.05)
 
 
 @pytest.mark.parametrize(

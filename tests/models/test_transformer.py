@@ -121,6 +121,52 @@ def test_neighbours_change_nothing():
         assert np.max(np.abs(np.asarray(before - after)[0][clip[0] == 1])) > 1e-3, name
 
 
+def test_each_token_reads_the_caption_of_its_time():
+    """A clip of two captions: changing the second moves the first latent through attention alone."""
+    latents = np.random.default_rng(3).normal(size=(3, 4, 4, PATCH // 4)).astype(np.float32)
+
+    def batch_of(prompt: str):
+        text = text_bytes.encode_timed(prompt)
+        clip = patches.segment(
+            latents,
+            ratio=(4, 8, 8),
+            patch=(1, 2, 2),
+            fps=8.0,
+            clip=0,
+            text=text.tokens,
+            text_span=text.span,
+            starts=text.starts,
+        )
+        batch = patches.pack_rows([[clip], []], row_tokens=ROW, row_text=TEXT, max_segments=4)
+        return jax.tree.map(jnp.asarray, batch)
+
+    batch = batch_of("red [0.5s] a bar")
+    np.testing.assert_array_equal(batch.span[0, :12], np.repeat([0, 1, 1], 4))
+    np.testing.assert_array_equal(batch.text_span[0, :10], np.repeat([0, 1], [4, 6]))
+    t = jnp.where(batch.segment > 0, 0.5, 0.0)
+    same = function()(parameters(), batch.tokens, t, batch)
+    # The same caption twice is that caption once: an encoder that saw both would tell them apart.
+    once, twice = batch_of("a bar"), batch_of("a bar [0.5s] a bar")
+    np.testing.assert_allclose(
+        function()(parameters(), batch.tokens, t, once)[0, :12],
+        function()(parameters(), batch.tokens, t, twice)[0, :12],
+        atol=1e-5,
+    )
+    # With attention between frames cut (each its own segment), the other caption's bytes change not a bit.
+    apart = batch._replace(segment=batch.segment + batch.span * (batch.segment > 0))
+    apart = apart._replace(span=jnp.zeros_like(batch.span))
+    apart = apart._replace(
+        text_segment=batch.text_segment + batch.text_span, text_span=jnp.zeros_like(batch.span[:, :TEXT])
+    )
+    before = function()(parameters(), batch.tokens, t, apart)
+    swapped = jnp.where(apart.text_segment == 2, 9, apart.text)
+    after = function()(parameters(), batch.tokens, t, apart._replace(text=swapped))
+    np.testing.assert_array_equal(before[0, :4], after[0, :4])
+    assert np.abs(np.asarray(before - after)[0, 4:12]).max() > 1e-3
+    other = function()(parameters(), batch.tokens, t, batch_of("red [0.5s] a bat"))
+    assert np.abs(np.asarray(same - other)[0, 4:12]).max() > 1e-3
+
+
 def test_no_gradient_across_segments():
     """d velocity(clip 1) / d patches is exactly 0 outside clip 1 and on padding, and finite everywhere."""
     batch, t, clip = pack([[0, 1, 2], []])  # the second row is all padding: queries without keys

@@ -125,11 +125,13 @@ def test_batches_are_cut_by_rows_and_tokens():
         grid=np.zeros((rows, segments, 3)),
         text=np.zeros((rows, text)),
         text_segment=np.zeros((rows, text)),
+        span=np.zeros((rows, tokens)),
+        text_span=np.zeros((rows, text)),
     )
     found = specs(context.batch_shardings(batch, MESH))
     by_tokens = {name for name, spec in found._asdict().items() if spec == P(("data", "fsdp"), "context")}
     assert by_tokens == set(context.TOKEN_FIELDS)
-    assert {found.clip, found.grid, found.text, found.text_segment} == {P(("data", "fsdp"))}
+    assert {found.clip, found.grid, found.text, found.text_segment, found.text_span} == {P(("data", "fsdp"))}
     assert specs(context.batch_shardings({"video": np.zeros((8, 2)), "scale": np.ones(())}, MESH)) == {
         "video": P(("data", "fsdp")),
         "scale": P(),

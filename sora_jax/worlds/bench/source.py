@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import numpy as np
 
 from sora_jax import rng as rng_lib
-from sora_jax.types import SIZE_DTYPE, Clip
+from sora_jax.types import SIZE_DTYPE, Clip, SceneState
+from sora_jax.worlds import scene as scene_lib
 from sora_jax.worlds import state as state_lib
 from sora_jax.worlds.bench import billiards, breaking, grid, hiding, marking, mechanics, relating
 from sora_jax.worlds.bench.case import Variant
@@ -52,6 +54,7 @@ class BenchSource:
       length: number of cases; a longer set begins with the same cases.
       frames, height, width: of every clip, pixels; frames None = as long as the family needs (`FRAMES`).
       fps: frames per second.
+      heldout: "exclude" never shows a held-out combination (`families.shows_held_out`), "any" does not care.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class BenchSource:
         height: int = 128,
         width: int = 128,
         fps: float = 12.0,
+        heldout: Literal["exclude", "any"] = "any",
     ):
         if family not in BENCH_FAMILIES:
             raise ValueError(f"family {family!r} is not one of {sorted(BENCH_FAMILIES)}")
@@ -73,7 +77,7 @@ class BenchSource:
         self.family, self.variants = family, VARIANTS.get(family, 1)
         self._seed, self._cases = seed, length
         self._size = {"frames": frames, "height": height, "width": width}
-        self._fps = fps
+        self._fps, self._heldout = fps, heldout
 
     @property
     def sizes(self) -> np.ndarray:
@@ -92,7 +96,10 @@ class BenchSource:
         stream = rng_lib.host(self._seed, "bench", self.family, int(number))
         frames, height, width = self._size.values()
         draw = Draw(rng=stream, frames=frames, height=height, width=width, fps=self._fps, heldout="any")
-        return BENCH_FAMILIES[self.family](draw)
+        while True:
+            variants = BENCH_FAMILIES[self.family](draw)
+            if self._heldout == "any" or not any(_shows_held_out(v.state) for v in variants):
+                return variants
 
     def clip(self, variant: Variant, *, id: str) -> Clip:
         """A variant drawn at this source's size."""
@@ -103,3 +110,12 @@ class BenchSource:
     def __getitem__(self, index: int) -> Clip:
         number, which = divmod(int(index), self.variants)
         return self.clip(self.case(number)[which], id=f"{self.family}-{self._seed}-{number}-{which}")
+
+
+def _shows_held_out(state: SceneState) -> bool:
+    """What `families.shows_held_out` says of a scene, of a state."""
+    for body, (x, y) in zip(state.bodies, state.velocity[0].tolist(), strict=True):
+        word = scene_lib.direction_word(x, y) if x or y else None
+        if scene_lib.held_out(body.color, body.shape, direction=word):
+            return True
+    return False
