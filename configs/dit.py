@@ -45,6 +45,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 "max_segments": 9,
                 "oversize": "drop",
                 "caption_mix": {"short": 0.7, "descriptive": 0.3},  # of those that the store has
+                "headless": 0.0,  # share of the clips that come without their first latent
                 "stages": ((None, ((1, 0.3), (33, 0.7))),),  # (until which step, shares by longest frames)
                 "workers": 0,
                 "prefetch": 8,
@@ -113,7 +114,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             config.autoencoder = "cpu-64px"
             config.model.update(size="xs", text="bytes_ti", dtype="bfloat16", levels=96, scan=True)
             config.data.update(rows=64, row_tokens=640, row_text=512, max_segments=24, workers=10)
-            config.data.update(oversize="error", prefetch=3)
+            config.data.update(oversize="error", prefetch=3, headless=0.1)
             # Images first: they teach colours and shapes for a fifth of the tokens of a clip.
             config.data.stages = ((1500, ((1, 0.7), (33, 0.3))), (None, ((1, 0.15), (33, 0.85))))
             config.objective.known = ConfigDict(

@@ -212,6 +212,7 @@ def _train_transformer(config: Table) -> Training:
             max_segments=data.max_segments,
             patch=patch,
             caption_mix=data.caption_mix.to_dict(),
+            headless=data.headless if store == "train" else 0.0,
             stages=stages or data.stages,
             oversize=data.oversize,
             mine=mine,

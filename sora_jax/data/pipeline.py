@@ -74,6 +74,7 @@ def make_batches(
     max_segments: int,
     patch: Grid = (1, 2, 2),
     caption_mix: Mapping[str, float] = DEFAULT_MIX,
+    headless: float = 0.0,
     stages: Sequence[Stage] = ((None, None),),
     oversize: Literal["error", "drop"] = "error",
     mine: Sequence[int] | None = None,
@@ -92,6 +93,8 @@ def make_batches(
         (`Plan.waste`).
       patch: of latents (frames, rows, columns).
       caption_mix: phrasing -> weight; the phrasing of a clip is drawn anew every epoch, among those it has.
+      headless: share of the clips of 3 latent frames or more that come without their first: so begins what
+        goes on from the middle of a video, where a latent is of several frames, not of one.
       stages: ((until which step, which clips), ...), the last until None; which clips: None = all, or
         ((longest frames of a class, share of the clips), ...). So images first, then 30 % images:
         `((4000, ((1, 1.0),)), (None, ((1, 0.3), (33, 0.7))))`.
@@ -126,7 +129,9 @@ def make_batches(
     pack = functools.partial(
         patches.pack_rows, row_tokens=row_tokens, row_text=row_text, max_segments=max_segments
     )
-    packer = RowPacker(source, schedule, pack=pack, patch=patch, caption_mix=caption_mix, mine=mine)
+    packer = RowPacker(
+        source, schedule, pack=pack, patch=patch, caption_mix=caption_mix, headless=headless, mine=mine
+    )
     return Batches(packer, start_step=start_step, workers=workers, prefetch=prefetch)
 
 
@@ -141,6 +146,7 @@ class RowPacker:
         pack: Callable[..., types.PackedBatch],
         patch: Grid,
         caption_mix: Mapping[str, float],
+        headless: float,
         mine: Sequence[int] | None,
     ) -> None:
         """See `make_batches`."""
@@ -149,6 +155,9 @@ class RowPacker:
         self.mine = range(schedule.rows) if mine is None else mine
         self.source, self.schedule, self.pack, self.patch = source, schedule, pack, patch
         self.caption_mix = dict(caption_mix)
+        if not 0 <= headless <= 1:
+            raise ValueError(f"headless is {headless}: use a share from 0 to 1")
+        self.headless = headless
 
     def __call__(self, step: int) -> types.PackedBatch:
         rows = self.schedule(step)
@@ -168,10 +177,15 @@ class RowPacker:
             caption = clip.captions[draw_phrasing(clip.captions, self.caption_mix, generator)]
             grid = patches.grid_of(clip.latents.shape, patch=self.patch)
             position = _positions(grid, self.source.ratio, self.patch, clip.fps)
+            latents = clip.latents
+            if grid[0] >= 3 and self.headless and generator.random() < self.headless:
+                frames, rows, columns = grid
+                grid, position = (frames - 1, rows, columns), position[rows * columns :]
+                latents = latents[self.patch[0] :]
             text = text_bytes.encode_timed(caption)
             segments.append(
                 patches.Segment(
-                    tokens=np.asarray(patches.patchify(clip.latents, patch=self.patch)),  # pyright: ignore
+                    tokens=np.asarray(patches.patchify(latents, patch=self.patch)),  # pyright: ignore
                     grid=grid,
                     position=position,
                     clip=number,

@@ -337,3 +337,24 @@ def test_an_unreadable_clip_gives_its_place_to_the_next_of_its_size():
 def test_a_shape_that_no_clip_has_names_those_there_are():
     with pytest.raises(ValueError, match=r"\(5, 16, 16\); the most common .*\(5, 16, 32\)"):
         pipeline.make_clip_batches(Squares(), seed=1, batch=4, shapes=[((5, 16, 16), 1.0)])
+
+
+def test_a_share_of_the_clips_comes_without_its_first_latent(store):
+    whole, cut = (pipeline.make_batches(store, seed=3, **ROOM, headless=share) for share in (0.0, 0.5))
+    headless = total = 0
+    for step in range(8):
+        full, part = whole.batch_at(step), cut.batch_at(step)
+        np.testing.assert_array_equal(full.clip, part.clip)
+        for r in range(ROOM["rows"]):
+            for k in range(int(full.segment[r].max())):
+                frames, rows, columns = full.grid[r, k]
+                here, there = full.segment[r] == k + 1, part.segment[r] == k + 1
+                skipped = rows * columns if part.grid[r, k, 0] < frames else 0
+                headless, total = headless + (skipped > 0), total + (frames >= 3)
+                assert frames >= 3 or not skipped
+                for name in ("tokens", "position"):
+                    np.testing.assert_array_equal(
+                        getattr(full, name)[r][here][skipped:], getattr(part, name)[r][there], err_msg=name
+                    )
+                assert part.index[r][there][0].tolist() == [0, 0, 0]
+    assert 0.3 < headless / total < 0.7
