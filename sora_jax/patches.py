@@ -113,6 +113,7 @@ class Segment:
     known: np.ndarray | None = None  # [n] bool
     span: np.ndarray | None = None  # [n] int32, which caption each token reads; None = the only one
     text_span: np.ndarray | None = None  # [m] int32, which caption each text token belongs to
+    first: int = 0  # number of its first frame of patches within a longer video
 
 
 def segment(
@@ -126,15 +127,20 @@ def segment(
     known: np.ndarray | None = None,
     text_span: np.ndarray | None = None,
     starts: Sequence[float] = (0.0,),
+    first: int = 0,
 ) -> Segment:
     """The segment of one clip's latents `[lf lh lw lc]`.
 
     Args:
       text: its caption's tokens, or those of several captions (`text_span`) that hold from `starts` on; see
         `text_bytes.TimedText`.
+      first: frames of patches before these, where the clip is the middle of a longer video: seconds and the
+        places that draws are keyed by are counted from the video's beginning.
     """
     grid = grid_of(latents.shape, patch=patch)
-    position = positions(grid, ratio=ratio, patch=patch, fps=fps)
+    frames, rows, columns = grid
+    position = positions((first + frames, rows, columns), ratio=ratio, patch=patch, fps=fps)
+    position = position[first * rows * columns :]
     return Segment(
         tokens=patchify(np.asarray(latents, np.float32), patch=patch),
         grid=grid,
@@ -144,6 +150,7 @@ def segment(
         known=known,
         span=spans_of(position, starts),
         text_span=text_span,
+        first=first,
     )
 
 
@@ -212,7 +219,7 @@ def _write_row(batch: Any, r: int, row: Sequence[Segment]) -> None:
         batch.position[r, at] = s.position
         batch.segment[r, at] = number
         batch.known[r, at] = False if s.known is None else s.known
-        batch.index[r, at] = indices(s.grid)
+        batch.index[r, at] = indices(s.grid) + np.array([s.first, 0, 0], np.int32)
         batch.clip[r, number - 1] = s.clip
         batch.grid[r, number - 1] = s.grid
         batch.text[r, text_at] = s.text

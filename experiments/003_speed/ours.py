@@ -127,7 +127,10 @@ def main() -> None:
 
         def run(number: int) -> float:
             seeded = batch._replace(clip=batch.clip + np.uint32(number))
-            tokens = sample_batch(parameters, seeded, apply=apply, encode_text=encode, settings=settings)
+            start = (batch.segment > 0).astype(np.float32)
+            tokens = sample_batch(
+                parameters, seeded, start, apply=apply, encode_text=encode, settings=settings
+            )
             return float(jnp.sum(tokens))
 
     begun = time.perf_counter()

@@ -185,10 +185,8 @@ def generator(
         apply=velocity_apply(model, prediction=prediction),
         encode_text=text_apply(model),
         params=params,
-        decode=frozen.decode,
-        ratio=frozen.ratio,
+        autoencoder=frozen,
         patch=patch,
-        channels=frozen.model.channels,
     )
 
 

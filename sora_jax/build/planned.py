@@ -187,12 +187,17 @@ def _train(config: Table, parts: Denoising, batch: PackedBatch, mesh: Mesh) -> P
 def _sample(parts: Denoising, batch: PackedBatch, mesh: Mesh, settings: Settings) -> Program:
     params = jax.eval_shape(lambda: _init(parts, batch)(jax.random.key(0)))
     (rows, tokens), text = batch.segment.shape, batch.text.shape[1]
+    start = jax.ShapeDtypeStruct((rows, tokens), jnp.float32, sharding=batch.segment.sharding)  # type: ignore[attr-defined]
     calls = settings.steps * (2 if settings.guidance_scale != 1 else 1)
     calls = calls * 2 if settings.sampler == "heun" else calls
     flops = calls * float(cost.count_flops(parts.model, rows=rows, tokens=tokens, text=text))
     return Program(
         fn=sample_batch,
-        args=(_placed(params, rules.param_shardings(params, mesh, rules=rules.TRANSFORMER_RULES)), batch),
+        args=(
+            _placed(params, rules.param_shardings(params, mesh, rules=rules.TRANSFORMER_RULES)),
+            batch,
+            start,
+        ),
         static={"apply": parts.apply, "encode_text": text_apply(parts.model), "settings": settings},
         model_flops=flops,
         run_flops=flops,

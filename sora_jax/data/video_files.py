@@ -48,17 +48,37 @@ def write_video(path: str | Path, video: UInt8[np.ndarray, "f h w 3"], *, fps: f
     return path
 
 
-def write_mp4(path: Path, frames: Iterable[UInt8[np.ndarray, "h w 3"]], *, fps: float, crf: int = 12) -> None:
-    """Writes frames as they come: memory does not grow with the length."""
-    with av.open(str(path), "w") as container:
+def write_mp4(
+    path: Path,
+    frames: Iterable[UInt8[np.ndarray, "h w 3"]],
+    *,
+    fps: float,
+    crf: int = 12,
+    growing: bool = False,
+) -> int:
+    """Writes frames as they come: memory does not grow with the length. Returns how many.
+
+    An interrupt (Ctrl-C) ends the file with the frames that came before it, and is raised again.
+
+    Args:
+      growing: in pieces of a second that can be played while the rest is written, and after a kill.
+    """
+    count = 0
+    pieces = {"movflags": "frag_keyframe+empty_moov+default_base_moof"} if growing else {}
+    with av.open(str(path), "w", options=pieces) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": str(crf)}
-        for number, frame in enumerate(frames):
-            if number == 0:
-                stream.height, stream.width = frame.shape[:2]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
+        stream.options = {"crf": str(crf), **({"g": str(max(1, round(fps)))} if growing else {})}
+        try:
+            for frame in frames:
+                if count == 0:
+                    stream.height, stream.width = frame.shape[:2]
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+                count += 1
+        finally:
+            if count:
+                container.mux(stream.encode())
+    return count
 
 
 def read_video(path: str | Path) -> tuple[UInt8[np.ndarray, "f h w 3"], float]:

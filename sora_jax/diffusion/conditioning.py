@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from sora_jax.types import Key, PackedBatch
+from sora_jax.types import Key, PackedBatch, VelocityFn
 
 EOS = 1  # the end-of-sequence token: all that is left of a dropped caption
 
@@ -212,3 +212,18 @@ def drop_captions(batch: PackedBatch, drop: Bool[Array, "b s"]) -> PackedBatch:
 def drop_all_captions(batch: PackedBatch) -> PackedBatch:
     """The batch without any caption: the unconditional side of guidance."""
     return drop_captions(batch, jnp.ones(batch.clip.shape, bool))
+
+
+def noised_context(velocity_fn: VelocityFn, *, noise: Float[Array, "b n p"], level: float) -> VelocityFn:
+    """`velocity_fn` that is shown known tokens at noise level `level` instead of clean.
+
+    After diffusion forcing (Chen et al. 2024, arXiv 2407.01392, Sec. 3.3): a model that goes on from what it
+    made itself is told that it may be a little wrong.
+    """
+
+    def noised(xt: Array, t: Array, batch: PackedBatch) -> Array:
+        known = jnp.asarray(batch.known)
+        xt = jnp.where(known[..., None], (1 - level) * xt + level * noise, xt)
+        return velocity_fn(xt, jnp.where(known, level, t), batch)
+
+    return noised

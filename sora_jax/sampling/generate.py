@@ -1,14 +1,15 @@
-"""Text to video: prompts become rows of noise of any size, rows become latents, latents become frames.
+"""Requests become rows of noise of any size, rows become latents, latents become frames.
 
 The noise of a token is a function of (seed, its place in its own grid), so a request gives the same video
-alone and packed with others, whatever the batch.
+alone and packed with others, whatever the batch. A request may give latents to start from, and a noise level
+per patch: every mode of `modes` is a choice of these two.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from jaxtyping import Array, Float, UInt8
 
 from sora_jax import patches, rng, text_bytes
 from sora_jax.diffusion import conditioning, guidance, sampler
+from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
 from sora_jax.nn import partition
 from sora_jax.types import PackedBatch, Params
 
@@ -28,8 +30,14 @@ class Request:
     """One video to make: `frames x height x width` pixels at `fps` frames per second.
 
     Attributes:
+      prompt: a caption, or several with their times (`text_bytes.split_times`).
       seed: of the noise.
-      given: normalised latents of the video's first frames, which come back as they are; None = text alone.
+      given: normalised latents to start from, of all of the video or of its first frames; None = text alone.
+      start: noise level in [0, 1] that each patch `[gf gh gw]` starts from: 0 comes back as it was given, 1
+        is made from noise alone, between is `(1 - level) given + level noise`. Every level falls to 0 in the
+        same proportion. None = what is given is known (0), the rest is free (1).
+      first: latents of the video before this part. Above 0, `frames` is a multiple of the autoencoder's step,
+        and what comes back are latents that continue others.
     """
 
     prompt: str
@@ -39,6 +47,8 @@ class Request:
     fps: float
     seed: int
     given: Float[np.ndarray, "lf lh lw lc"] | None = None
+    start: Float[np.ndarray, "gf gh gw"] | None = None
+    first: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,6 +62,8 @@ class Settings:
       sampler: one of `sampler.SAMPLERS`.
       shift: of the times; above 1 spends more steps near noise.
       eta: of the stochastic sampler.
+      context_noise: level in [0, 1) at which the network sees known tokens, which come back clean all the
+        same: what it made itself it then trusts less, which curbs drift.
     """
 
     steps: int = 30
@@ -60,12 +72,15 @@ class Settings:
     sampler: sampler.SamplerName = "euler"
     shift: float = 1.0
     eta: float = 1.0
+    context_noise: float = 0.0
 
     def __post_init__(self) -> None:
         if self.sampler not in sampler.SAMPLERS:
             raise ValueError(f"unknown sampler {self.sampler!r}: use one of {', '.join(sampler.SAMPLERS)}")
         if self.steps < 1:
             raise ValueError(f"steps {self.steps} is below 1: use 30, or fewer for a draft")
+        if not 0 <= self.context_noise < 1:
+            raise ValueError(f"context_noise {self.context_noise} is not in [0, 1): use 0, or about 0.05")
         object.__setattr__(self, "guidance_interval", tuple(self.guidance_interval))  # JSON has lists
 
 
@@ -77,17 +92,47 @@ class Generator:
       apply: (params, xt, t, batch) -> velocity.
       encode_text: (params, batch) -> the batch with its text as embeddings, made once per sample.
       params: of the transformer.
-      decode: latents `[b lf lh lw lc]`, normalised -> videos `[b f h w 3]` uint8.
+      autoencoder: of the latents, normalised.
       ratio, patch, channels: of the latents.
     """
 
     apply: Callable[[Params, Array, Array, PackedBatch], Array]
     encode_text: Callable[[Params, PackedBatch], PackedBatch]
     params: Params
-    decode: Callable[[Float[Any, "b lf lh lw lc"]], UInt8[Any, "b f h w 3"]]
-    ratio: patches.Grid
+    autoencoder: FrozenAutoencoder
     patch: patches.Grid
-    channels: int
+
+    @property
+    def ratio(self) -> patches.Grid:
+        """Pixels per latent along (frames, height, width)."""
+        return self.autoencoder.ratio
+
+    @property
+    def channels(self) -> int:
+        """Of a latent."""
+        return self.autoencoder.model.channels
+
+    def grid(self, request: Request) -> patches.Grid:
+        """The request's patches along (frames, rows, columns).
+
+        Raises:
+          ValueError: a size that autoencoder and patch do not divide.
+        """
+        ratio, patch = self.ratio, self.patch
+        if request.first == 0:
+            return patches.latent_grid(
+                request.frames, request.height, request.width, ratio=ratio, patch=patch
+            )
+        step = ratio[0] * patch[0]
+        if request.frames < step or request.frames % step or request.first % patch[0]:
+            raise ValueError(
+                f"{request.frames} frames after {request.first} latents: use a multiple of {step} frames, "
+                f"after a multiple of {patch[0]} latents"
+            )
+        _, rows, columns = patches.latent_grid(
+            1, request.height, request.width, ratio=ratio, patch=(1, *patch[1:])
+        )
+        return request.frames // step, rows, columns
 
 
 def generate(
@@ -99,7 +144,30 @@ def generate(
     row_tokens: int | None = None,
     progress: Callable[[int, int], Any] = lambda done, total: None,
 ) -> list[UInt8[np.ndarray, "f h w 3"]]:
-    """The video of every request, in their order.
+    """The video of every request, in their order: `sample_latents`, decoded one at a time.
+
+    Raises:
+      ValueError: see `sample_latents`; a request that continues other latents, which is no video.
+    """
+    later = [request.first for request in requests if request.first]
+    if later:
+        raise ValueError(f"a request begins after {later[0]} latents: join its latents to those, then decode")
+    latents = sample_latents(
+        generator, requests, settings=settings, rows=rows, row_tokens=row_tokens, progress=progress
+    )
+    return [np.asarray(generator.autoencoder.decode(clip[None]))[0] for clip in latents]
+
+
+def sample_latents(
+    generator: Generator,
+    requests: Sequence[Request],
+    *,
+    settings: Settings,
+    rows: int = 4,
+    row_tokens: int | None = None,
+    progress: Callable[[int, int], Any] = lambda done, total: None,
+) -> list[Float[np.ndarray, "lf lh lw lc"]]:
+    """The normalised latents of every request, in their order.
 
     Args:
       generator: the model.
@@ -110,28 +178,23 @@ def generate(
       progress: called with (requests done, requests in all) after every batch of rows.
 
     Raises:
-      ValueError: a size that the autoencoder and the patch do not divide (`patches.latent_grid`), or given
-        latents of another size.
+      ValueError: a size that the autoencoder and the patch do not divide (`patches.latent_grid`), given
+        latents or levels of another size, a caption that starts after the end.
     """
     if rows < 1 or not requests:
         raise ValueError(f"{len(requests)} requests in {rows} rows: give at least one of each")
-    grids = [
-        patches.latent_grid(r.frames, r.height, r.width, ratio=generator.ratio, patch=generator.patch)
-        for r in requests
-    ]
+    grids = [generator.grid(request) for request in requests]
     longest = max(int(np.prod(grid)) for grid in grids)
     plan = _plan(grids, row_tokens=max(row_tokens or 0, longest))
-    videos: dict[int, np.ndarray] = {}
+    made: dict[int, np.ndarray] = {}
     for start in range(0, len(plan), rows):
         group = plan[start : start + rows]
         latents = sample_rows(
             generator, requests, grids, group, settings=settings, pad_rows=min(rows, len(plan))
         )
-        numbers = [number for row in group for number in row]
-        for number, video in _decoded(generator, numbers, latents):
-            videos[number] = video
-        progress(len(videos), len(requests))
-    return [videos[number] for number in range(len(requests))]
+        made.update(zip([number for row in group for number in row], latents, strict=True))
+        progress(len(made), len(requests))
+    return [made[number] for number in range(len(requests))]
 
 
 def sample_rows(
@@ -144,7 +207,8 @@ def sample_rows(
     pad_rows: int = 1,
 ) -> list[Float[np.ndarray, "lf lh lw lc"]]:
     """The normalised latents of the requests that `plan` names, row by row."""
-    rows = [[_segment(generator, requests[k], grids[k]) for k in row] for row in plan]
+    begun = [[_segment(generator, requests[k], grids[k]) for k in row] for row in plan]
+    rows = [[segment for segment, _ in row] for row in begun]
     longest = max(sum(len(s.tokens) for s in row) for row in rows)
     text = max(sum(len(s.text) for s in row) for row in rows)
     batch = patches.pack_rows(
@@ -153,9 +217,14 @@ def sample_rows(
         row_text=-(-text // TEXT_STEP) * TEXT_STEP,
         max_segments=max(len(row) for row in rows),
     )
+    start = np.zeros(batch.segment.shape, np.float32)
+    for r, row in enumerate([*begun, *[begun[-1]] * (pad_rows - len(rows))]):
+        levels = np.concatenate([level for _, level in row])
+        start[r, : len(levels)] = levels
     tokens = sample_batch(
         generator.params,
         batch,
+        start,
         apply=generator.apply,
         encode_text=generator.encode_text,
         settings=settings,
@@ -170,12 +239,18 @@ def sample_rows(
 def sample_batch(
     params: Params,
     batch: PackedBatch,
+    start: Float[Array, "b n"],
     *,
     apply: Callable[..., Array],
     encode_text: Callable[[Params, PackedBatch], PackedBatch],
     settings: Settings,
 ) -> Float[Array, "b n p"]:
-    """The tokens of a batch of noise, captions and given tokens: all of a sampler that runs on the device."""
+    """The tokens of a batch: all of a sampler that runs on the device.
+
+    Args:
+      batch: captions, and the tokens to start from; known ones come back.
+      start: the noise level of every token at the first step.
+    """
     key = rng.key(0, "sample")
     empty = encode_text(params, conditioning.drop_all_captions(batch))
     batch = encode_text(params, batch)
@@ -185,11 +260,14 @@ def sample_batch(
         interval=settings.guidance_interval,
         unconditional=lambda batch: batch._replace(text=empty.text, text_segment=empty.text_segment),
     )
+    noise = conditioning.token_noise(jax.random.fold_in(key, 0), batch)
+    if settings.context_noise:
+        velocity_fn = conditioning.noised_context(velocity_fn, noise=noise, level=settings.context_noise)
     tokens = sampler.sample(
         jax.random.fold_in(key, 1),
         velocity_fn,
-        conditioning.token_noise(jax.random.fold_in(key, 0), batch),
-        sampler.schedule(settings.steps, shift=settings.shift),
+        noise,
+        sampler.schedule(settings.steps, shift=settings.shift)[:, None, None] * start[None],
         batch,
         sampler=settings.sampler,
         eta=settings.eta,
@@ -197,7 +275,10 @@ def sample_batch(
     return partition.whole(tokens)
 
 
-def _segment(generator: Generator, request: Request, grid: patches.Grid) -> patches.Segment:
+def _segment(
+    generator: Generator, request: Request, grid: patches.Grid
+) -> tuple[patches.Segment, Float[np.ndarray, " n"]]:
+    """The request as it enters a row, and the noise level that each of its tokens starts from."""
     patch = generator.patch
     frames, height, width = (side * p for side, p in zip(grid, patch, strict=True))
     latents = np.zeros((frames, height, width, generator.channels), np.float32)
@@ -210,11 +291,12 @@ def _segment(generator: Generator, request: Request, grid: patches.Grid) -> patc
                 f"{latents.shape}: encode its first frames at {request.height} x {request.width} pixels"
             )
         latents[:known] = request.given
+    start = _start(request, grid, known=known // patch[0])
     text = text_bytes.encode_timed(request.prompt)
-    if text.starts[-1] > (request.frames - 1) / request.fps:
+    last = (frames + request.first - 1) * generator.ratio[0] / request.fps
+    if text.starts[-1] > last:
         raise ValueError(
-            f"a caption starts at {text.starts[-1]:g} s, the video of {request.frames} frames at "
-            f"{request.fps:g} frames/s ends at {(request.frames - 1) / request.fps:g} s: start it sooner, or "
+            f"a caption starts at {text.starts[-1]:g} s, the video ends at {last:g} s: start it sooner, or "
             "ask for more frames"
         )
     segment = patches.segment(
@@ -226,9 +308,26 @@ def _segment(generator: Generator, request: Request, grid: patches.Grid) -> patc
         text=text.tokens,
         text_span=text.span,
         starts=text.starts,
+        first=request.first // patch[0],
     )
-    is_known = patches.indices(grid)[:, 0] < known // patch[0]
-    return dataclasses.replace(segment, known=is_known)
+    return dataclasses.replace(segment, known=start == 0), start
+
+
+def _start(request: Request, grid: patches.Grid, *, known: int) -> Float[np.ndarray, " n"]:
+    """The level of every patch; `known` frames of patches are given."""
+    if request.start is None:
+        return np.where(patches.indices(grid)[:, 0] < known, 0.0, 1.0).astype(np.float32)
+    start = np.asarray(request.start, np.float32)
+    if start.shape != grid or not ((start >= 0) & (start <= 1)).all():
+        raise ValueError(
+            f"start has shape {start.shape} and values {start.min():g} to {start.max():g}: give a level in "
+            f"[0, 1] for each of {grid} patches"
+        )
+    if (start[known:] < 1).any():
+        raise ValueError(
+            f"start is below 1 after the {known} frames of patches that are given: give those too"
+        )
+    return start.reshape(-1)
 
 
 def _plan(grids: Sequence[patches.Grid], *, row_tokens: int) -> list[list[int]]:
@@ -245,11 +344,3 @@ def _plan(grids: Sequence[patches.Grid], *, row_tokens: int) -> list[list[int]]:
         rows[fits].append(number)
         room[fits] -= tokens[number]
     return rows
-
-
-def _decoded(
-    generator: Generator, numbers: Sequence[int], latents: Sequence[np.ndarray]
-) -> Iterator[tuple[int, np.ndarray]]:
-    """(number, video) of every clip, one at a time."""
-    for number, clip in zip(numbers, latents, strict=True):
-        yield number, np.asarray(generator.decode(clip[None]))[0]

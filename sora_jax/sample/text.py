@@ -1,6 +1,4 @@
-"""Samples videos from text.
-
-    python -m sora_jax.sample --prompt "a large red circle moving right" --frames 17 --out circle.mp4
+"""Text to video, for one prompt or a file of them.
 
 `--checkpoint` names a shipped model or a folder that `sora_jax.export` wrote. The same seed gives the same
 video, alone or among others.
@@ -9,22 +7,18 @@ video, alone or among others.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import tqdm
 
-from sora_jax import build, command, patches
+from sora_jax import command, patches
 from sora_jax.data import video_files
-from sora_jax.diffusion import sampler
 from sora_jax.evaluation import report, text_alignment
-from sora_jax.sampling.generate import Generator, Request, Settings, generate
+from sora_jax.sample import options as shared
+from sora_jax.sampling.generate import Generator, Request, generate
 from sora_jax.worlds.parse import parse_prompt
-
-DEFAULT_MODEL = "cpu-64px"
-MOST_SEED = 2**32
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -34,8 +28,9 @@ def main(arguments: Sequence[str]) -> int:
     with command.checking_usage():
         prompts = _prompts(options)
         outputs = _outputs(options, len(prompts))
-        generator, settings = build.load_generator(options.checkpoint)
-        settings = _settings(options, settings)
+        if options.rows < 1:
+            raise ValueError(f"--rows {options.rows} is below 1: use 1 or more")
+        generator, settings = shared.load(options)
         requests = _requests(options, generator, prompts)
     loaded = time.monotonic()
     print(
@@ -74,22 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     text = parser.add_mutually_exclusive_group(required=True)
     text.add_argument("--prompt", help="what the video shows")
     text.add_argument("--prompts", type=Path, help="a text file with one prompt per line; OUT gets numbers")
-    parser.add_argument(
-        "--checkpoint", default=DEFAULT_MODEL, help="a shipped model's name, or a model folder"
-    )
-    parser.add_argument("--frames", type=int, default=17, help="1 + a multiple of 4; 1 is an image")
-    parser.add_argument("--height", type=int, default=64, help="pixels, a multiple of 16")
-    parser.add_argument("--width", type=int, default=64, help="pixels, a multiple of 16")
-    parser.add_argument("--fps", type=float, default=8.0, help="frames per second; part of the geometry")
-    parser.add_argument("--steps", type=int, help="of the sampler; as the model's card says if not given")
-    parser.add_argument("--guidance_scale", type=float, help="1 = off; as the model's card says if not given")
-    parser.add_argument("--sampler", choices=sampler.SAMPLERS, help="as the model's card says if not given")
-    parser.add_argument("--seed", type=int, default=1, help="the noise: one seed, one video")
+    shared.add_model(parser)
+    shared.add_size(parser)
     parser.add_argument("--rows", type=int, default=4, help="videos sampled at once")
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/sample.mp4"), help=".mp4, .gif, or .png for one frame"
-    )
-    parser.add_argument("--sheet", type=Path, help="also write a contact sheet (PNG)")
+    shared.add_out(parser, default="out/sample.mp4")
     parser.add_argument(
         "--score", action="store_true", help="parse the videos and score them against the prompt"
     )
@@ -114,21 +97,9 @@ def _outputs(options: argparse.Namespace, count: int) -> list[Path]:
     return [video_files.check_path(path, frames=options.frames) for path in paths]
 
 
-def _settings(options: argparse.Namespace, settings: Settings) -> Settings:
-    given = {name: getattr(options, name) for name in ("steps", "guidance_scale", "sampler")}
-    settings = dataclasses.replace(settings, **{k: v for k, v in given.items() if v is not None})
-    if options.rows < 1:
-        raise ValueError(f"--rows {options.rows} is below 1: use 1 or more")
-    return settings
-
-
 def _requests(options: argparse.Namespace, generator: Generator, prompts: Sequence[str]) -> list[Request]:
     size = (options.frames, options.height, options.width)
     patches.latent_grid(*size, ratio=generator.ratio, patch=generator.patch)
-    if not options.fps > 0:
-        raise ValueError(f"--fps {options.fps:g} is not above 0")
-    if not 0 <= options.seed < MOST_SEED:
-        raise ValueError(f"--seed {options.seed} is outside 0 .. {MOST_SEED - 1}")
     frames, height, width = size
     return [
         Request(prompt=p, frames=frames, height=height, width=width, fps=options.fps, seed=options.seed)
@@ -144,7 +115,3 @@ def _score(video, request: Request) -> str:
     table = text_alignment.score_prompts([video], [facts], fps=request.fps)
     shown = ("count", "color", "shape", "size", "direction", "speed", "relation")
     return "parsed: " + report.note({name: float(table[name][0]) for name in shown if name in table})
-
-
-if __name__ == "__main__":
-    command.run(main)

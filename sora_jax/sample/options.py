@@ -1,0 +1,96 @@
+"""What the modes of sampling share on the command line: model, sampler, what comes in and goes out."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from sora_jax import build, command
+from sora_jax.data import video_files
+from sora_jax.diffusion import sampler
+from sora_jax.sampling.generate import Generator, Settings
+
+DEFAULT_MODEL = "cpu-64px"
+MOST_SEED = 2**32
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The model and its sampler."""
+    parser.add_argument(
+        "--checkpoint", default=DEFAULT_MODEL, help="a shipped model's name, or a model folder"
+    )
+    parser.add_argument("--steps", type=int, help="of the sampler; as the model's card says if not given")
+    parser.add_argument("--guidance_scale", type=float, help="1 = off; as the model's card says if not given")
+    parser.add_argument("--sampler", choices=sampler.SAMPLERS, help="as the model's card says if not given")
+    parser.add_argument("--seed", type=int, default=1, help="the noise: one seed, one video")
+
+
+def add_size(parser: argparse.ArgumentParser, *, frames: bool = True) -> None:
+    """The size of what is made."""
+    if frames:
+        parser.add_argument("--frames", type=int, default=17, help="1 + a multiple of 4; 1 is an image")
+    parser.add_argument("--height", type=int, default=64, help="pixels, a multiple of 16")
+    parser.add_argument("--width", type=int, default=64, help="pixels, a multiple of 16")
+    parser.add_argument("--fps", type=float, default=8.0, help="frames per second; part of the geometry")
+
+
+def add_out(parser: argparse.ArgumentParser, *, default: str) -> None:
+    """Where the video goes."""
+    parser.add_argument("--out", type=Path, default=Path(default), help=".mp4, .gif, or .png for one frame")
+    parser.add_argument("--sheet", type=Path, help="also write a contact sheet (PNG)")
+
+
+def load(options: argparse.Namespace) -> tuple[Generator, Settings]:
+    """The model that was named, and how it is sampled."""
+    with command.checking_usage():
+        if not 0 <= options.seed < MOST_SEED:
+            raise ValueError(f"--seed {options.seed} is outside 0 .. {MOST_SEED - 1}")
+        if getattr(options, "fps", 1.0) <= 0:
+            raise ValueError(f"--fps {options.fps:g} is not above 0")
+        generator, settings = build.load_generator(options.checkpoint)
+        given = {name: getattr(options, name) for name in ("steps", "guidance_scale", "sampler")}
+        return generator, dataclasses.replace(settings, **{k: v for k, v in given.items() if v is not None})
+
+
+def read_clip(path: Path, generator: Generator) -> tuple[UInt8[np.ndarray, "f h w 3"], float]:
+    """The frames of a file at a size that the model takes, and their rate.
+
+    Sides are resized to the nearest that divide, frames beyond the last whole latent are left out; either is
+    printed.
+
+    Raises:
+      UsageError: no such file, or none that holds a video.
+    """
+    if not path.is_file():
+        raise command.UsageError(f"no file {path}")
+    with command.checking_usage():
+        video, fps = video_files.read_video(path)
+    step = generator.ratio[0] * generator.patch[0]
+    keep = 1 + (len(video) - 1) // step * step
+    if keep < len(video):
+        print(f"note: {path} has {len(video)} frames; the first {keep} are used (1 + a multiple of {step})")
+    return resized(video[:keep], generator, name=str(path)), fps
+
+
+def resized(
+    video: UInt8[np.ndarray, "f h w 3"],
+    generator: Generator,
+    *,
+    name: str,
+    size: tuple[int, int] | None = None,
+) -> UInt8[np.ndarray, "f h w 3"]:
+    """Frames at `size` (height, width), or at the nearest sides that divide; a change is printed."""
+    sides = [r * p for r, p in zip(generator.ratio[1:], generator.patch[1:], strict=True)]
+    near = [max(side, round(n / side) * side) for n, side in zip(video.shape[1:3], sides, strict=True)]
+    height, width = near if size is None else size
+    if (height, width) == video.shape[1:3]:
+        return video
+    print(f"note: {name} is {video.shape[1]} x {video.shape[2]} pixels; it is resized to {height} x {width}")
+    smaller = height * width < video.shape[1] * video.shape[2]
+    how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+    return np.stack([cv2.resize(frame, (width, height), interpolation=how) for frame in video])

@@ -1,0 +1,69 @@
+"""Longer, at either end: any number of times, in latents, at the same cost each."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from sora_jax.sampling.generate import Generator
+from sora_jax.sampling.video import Job, Video, after_first, known_levels, last, padded, window
+
+
+def extend(
+    generator: Generator,
+    video: Video,
+    *,
+    prompt: str,
+    latents: int,
+    context: int = 3,
+    seed: int = 1,
+    before: int | None = None,
+) -> Job:
+    """Forward (P3): the last `context` latents are known, `latents` more start from noise.
+
+    The window has `context + latents` latents however long the video is, so any number of extensions costs
+    the same each.
+
+    Args:
+      before: latents before the context, of which the window knows no more than how many they are; None = as
+        many as the video has. More where `video` is the end of a longer one.
+
+    Raises:
+      ValueError: a video with fewer latents than the context.
+    """
+    kept = last(generator, video, context)
+    older = video.latents[: len(video.latents) - context]
+    before = len(older) if before is None else before
+    given = padded(kept, latents)
+    request = window(generator, video, given, known_levels(generator, given, known=range(context)), before)
+    return Job(
+        request=dataclasses.replace(request, prompt=prompt, seed=seed),
+        finish=lambda made: dataclasses.replace(
+            video, latents=np.concatenate([older, kept, made[context:]]), dropped=0
+        ),
+    )
+
+
+def extend_backward(
+    generator: Generator, video: Video, *, prompt: str, latents: int, context: int = 3, seed: int = 1
+) -> Job:
+    """Backward (P4): the second to `1 + context`-th latents are known, what comes before starts from noise.
+
+    `latents` of several frames are added. The frame that was the first is made again with them, as part of a
+    latent of several frames, and all later latents stay as they are.
+
+    Raises:
+      ValueError: a video with fewer than `1 + context` latents.
+    """
+    kept = after_first(generator, video, context)
+    free = latents + 1
+    given = np.concatenate([np.zeros((free, *kept.shape[1:]), np.float32), kept])
+    levels = known_levels(generator, given, known=range(free, free + context))
+    request = window(generator, video, given, levels, 0)
+    return Job(
+        request=dataclasses.replace(request, prompt=prompt, seed=seed),
+        finish=lambda made: dataclasses.replace(
+            video, latents=np.concatenate([made[:free], video.latents[1:]])
+        ),
+    )

@@ -1,0 +1,223 @@
+"""Every mode keeps exactly what it says it keeps, and is one call of one sampler."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from sora_jax import build
+from sora_jax.data import video_files
+from sora_jax.sampling import connect, create, edit, extend, stream, video
+from sora_jax.sampling.generate import Settings, generate
+from sora_jax.worlds.source import WorldSource
+
+SIDE, FPS, FRAMES = 48, 8.0, 17  # 5 latents of 3 x 3 patches
+SETTINGS = Settings(steps=3, guidance_scale=2.0)
+PROMPT = "a red circle moving left"
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return build.load_generator("cpu-64px")[0]
+
+
+@pytest.fixture(scope="module")
+def clips():
+    source = WorldSource(seed=4, length=2, frames={FRAMES: 1.0}, sizes={(SIDE, SIDE): 1.0})
+    return [source[number].video for number in range(2)]
+
+
+@pytest.fixture(scope="module")
+def mask():
+    marked = np.zeros((FRAMES, SIDE, SIDE), bool)
+    marked[3, 20, 40] = True  # the third latent holds frames 5 to 8, the second 1 to 4
+    return marked
+
+
+@pytest.fixture(scope="module")
+def given(generator, clips):
+    return [video.encode(generator, clip, fps=FPS) for clip in clips]
+
+
+@pytest.fixture(scope="module")
+def made(generator, clips, given, mask):
+    """The video of every mode, all of them sampled in the same batches."""
+    size = {"frames": FRAMES, "height": SIDE, "width": SIDE, "fps": FPS}
+    a, b = given
+    jobs = {
+        "text": create.text_to_video(generator, prompt=PROMPT, seed=7, **size),
+        "image": create.text_to_video(generator, prompt=PROMPT, seed=7, **{**size, "frames": 1}),
+        "storyboard": create.storyboard(
+            generator, shots=[(0.0, PROMPT), (1.0, "a red circle at rest")], seed=7, **size
+        ),
+        "animate": create.animate(generator, clips[0][0], prompt=PROMPT, frames=FRAMES, fps=FPS),
+        "extend": extend.extend(generator, a, prompt=PROMPT, latents=2),
+        "backward": extend.extend_backward(generator, a, prompt=PROMPT, latents=2),
+        "connect": connect.connect(generator, a, b, prompt=PROMPT, latents=2),
+        "loop": connect.loop(generator, a, prompt=PROMPT, latents=2),
+        "edit 0": edit.edit(generator, a, prompt=PROMPT, strength=0.0),
+        "edit 0.5": edit.edit(generator, a, prompt=PROMPT, strength=0.5),
+        "edit 1": edit.edit(generator, a, prompt=PROMPT, strength=1.0, seed=7),
+        "inpaint": edit.inpaint(generator, a, mask, prompt=PROMPT),
+        "outpaint": edit.outpaint(
+            generator, clips[0][:5], fps=FPS, height=SIDE, width=2 * SIDE, left=SIDE, prompt=PROMPT
+        ),
+        "keyframes": edit.keyframes(
+            generator,
+            {0: clips[0][0], **{k: clips[0][k] for k in (5, 6, 7, 8)}, 16: clips[0][16]},
+            prompt=PROMPT,
+            frames=FRAMES,
+            fps=FPS,
+        ),
+        "upscale": edit.upscale(
+            generator, clips[0][:5, ::2, ::2], fps=FPS, height=SIDE, width=SIDE, prompt=PROMPT
+        ),
+    }
+    found = video.run(generator, list(jobs.values()), settings=SETTINGS, rows=8)
+    assert all(np.isfinite(result.latents).all() for result in found)
+    return dict(zip(jobs, found, strict=True))
+
+
+def test_animate_keeps_the_image(generator, made, clips):
+    image = video.encode(generator, clips[0][:1], fps=FPS)
+    np.testing.assert_array_equal(made["animate"].latents[0], image.latents[0])
+    assert len(made["animate"].latents) == 5
+
+
+def test_extensions_keep_all_of_the_video_and_add_to_it(made, given):
+    n = len(given[0].latents)
+    np.testing.assert_array_equal(made["extend"].latents[:n], given[0].latents)
+    assert len(made["extend"].latents) == n + 2 and made["extend"].latents[n:].std() > 0.1
+    np.testing.assert_array_equal(made["backward"].latents[3:], given[0].latents[1:])
+    assert len(made["backward"].latents) == n + 2 and made["backward"].latents[:3].std() > 0.1
+
+
+def test_connecting_keeps_both_ends_and_a_ramp_gives_way(made, given):
+    a, b = (one.latents for one in given)
+    found = made["connect"].latents
+    assert len(found) == 5 + 2 + 4
+    np.testing.assert_array_equal(found[:4], a[:4])
+    np.testing.assert_array_equal(found[-3:], b[2:])
+    for changed, before in ((found[4], a[4]), (found[7], b[1])):
+        assert 0 < np.abs(changed - before).mean() < np.abs(a[4] - b[1]).mean() + 1
+
+
+def test_a_loop_is_the_video_and_its_way_back(generator, made, given):
+    found = made["loop"]
+    np.testing.assert_array_equal(found.latents[:5], given[0].latents)
+    assert len(video.decode(generator, found)) == FRAMES + 2 * 4 - 1
+
+
+def test_edit_at_its_two_limits_is_the_input_and_the_prompts_own_video(made, given):
+    np.testing.assert_array_equal(made["edit 0"].latents, given[0].latents)
+    np.testing.assert_allclose(made["edit 1"].latents, made["text"].latents, atol=1e-4)
+    distance = [np.abs(made[f"edit {s}"].latents - given[0].latents).mean() for s in ("0", "0.5", "1")]
+    assert 0 == distance[0] < distance[1] < distance[2]
+
+
+def test_inpainting_makes_only_the_marked_patches_anew(made, given):
+    changed = np.any(made["inpaint"].latents != given[0].latents, axis=-1)
+    expected = np.zeros_like(changed)
+    expected[1, 2:4, 4:6] = True  # frame 3, rows 16 to 31, columns 32 to 47
+    np.testing.assert_array_equal(changed, expected)
+
+
+def test_outpainting_keeps_the_old_frame_where_it_was_put(generator, made, clips):
+    canvas = np.pad(clips[0][:5], ((0, 0), (0, 0), (SIDE, 0), (0, 0)), mode="edge")
+    whole = video.encode(generator, canvas, fps=FPS).latents
+    found = made["outpaint"].latents
+    np.testing.assert_array_equal(found[:, :, 6:], whole[:, :, 6:])
+    assert np.all(np.any(found[:, :, :6] != whole[:, :, :6], axis=-1))
+
+
+def test_keyframes_that_fill_their_latent_are_known_and_others_are_held_loosely(generator, made, clips):
+    numbers = [0, 0, 0, 5, 5, 5, 6, 7, 8, 8, 8, 8, 8, 16, 16, 16, 16]  # the nearest given frame of each
+    held = video.encode(generator, clips[0][numbers], fps=FPS).latents
+    same = np.all(made["keyframes"].latents == held, axis=(1, 2, 3))
+    np.testing.assert_array_equal(same, [True, False, True, False, False])
+    near = np.abs(made["keyframes"].latents - held).mean((1, 2, 3))
+    assert near[4] < near[3], "held loosely, not free"
+
+
+def test_a_storyboard_is_text_with_times_and_differs_after_the_first(made, generator):
+    plain = create.text_to_video(
+        generator,
+        prompt=f"{PROMPT} [1s] a red circle at rest",
+        seed=7,
+        frames=FRAMES,
+        height=SIDE,
+        width=SIDE,
+        fps=FPS,
+    )
+    assert plain.request.prompt == f"{PROMPT} [1s] a red circle at rest"
+    assert np.abs(made["storyboard"].latents - made["text"].latents).max() > 1e-3
+
+
+def test_a_job_alone_gives_what_it_gives_among_others(generator, made, given):
+    job = extend.extend(generator, given[0], prompt=PROMPT, latents=2)
+    (alone,) = video.run(generator, [job], settings=SETTINGS)
+    np.testing.assert_allclose(alone.latents, made["extend"].latents, atol=2e-4)
+
+
+def test_windows_join_to_the_plain_video_and_stream_to_its_frames(generator, made, tmp_path):
+    ask = {"prompt": PROMPT, "height": SIDE, "width": SIDE, "fps": FPS, "seed": 7}
+    (whole,) = stream.windows(generator, SETTINGS, latents=5, window=5, context=2, **ask)
+    np.testing.assert_allclose(whole, made["text"].latents, atol=2e-4)
+    pieces = list(stream.windows(generator, SETTINGS, latents=9, window=5, context=2, **ask))
+    assert [len(piece) for piece in pieces] == [5, 3, 1]
+    np.testing.assert_array_equal(pieces[0], whole)
+    joined = video.Video(latents=np.concatenate(pieces), fps=FPS, dropped=1)
+    streamed = list(stream.frames_of(generator, pieces, dropped=1))
+    np.testing.assert_array_equal(np.stack(streamed), video.decode(generator, joined))
+
+
+def test_an_interrupted_stream_leaves_a_valid_shorter_file(clips, tmp_path):
+    def frames(until: int):
+        for number, frame in enumerate(clips[0]):
+            if number == until:
+                raise KeyboardInterrupt
+            yield frame
+
+    with pytest.raises(KeyboardInterrupt):
+        video_files.write_mp4(tmp_path / "cut.mp4", frames(10), fps=FPS, growing=True)
+    found, fps = video_files.read_video(tmp_path / "cut.mp4")
+    assert found.shape == (10, SIDE, SIDE, 3) and fps == FPS
+    assert np.abs(found.astype(int) - clips[0][:10]).mean() < 8
+
+
+def test_context_noise_changes_what_is_made_and_not_what_is_known(generator, given, made):
+    job = extend.extend(generator, given[0], prompt=PROMPT, latents=2)
+    noisy = dataclasses.replace(SETTINGS, context_noise=0.2)
+    (found,) = video.run(generator, [job], settings=noisy)
+    np.testing.assert_array_equal(found.latents[:5], given[0].latents)
+    assert np.abs(found.latents[5:] - made["extend"].latents[5:]).max() > 1e-3
+
+
+def test_what_cannot_be_done_is_said(generator, given, clips, mask):
+    a = given[0]
+    short = dataclasses.replace(a, latents=a.latents[:2])
+    with pytest.raises(ValueError, match="has 5 frames, and a context of 3 latents needs 9"):
+        extend.extend(generator, short, prompt=PROMPT, latents=2)
+    with pytest.raises(ValueError, match="has 5 frames, and a context of 3 latents needs 13"):
+        connect.loop(generator, short, prompt=PROMPT, latents=2)
+    with pytest.raises(ValueError, match=r"mask has shape \(16, 48, 48\), the video \(17, 48, 48\)"):
+        edit.inpaint(generator, a, mask[:16], prompt=PROMPT)
+    with pytest.raises(ValueError, match="bring them to one size and rate"):
+        connect.connect(generator, a, dataclasses.replace(a, fps=12.0), prompt=PROMPT, latents=2)
+    with pytest.raises(ValueError, match="a ramp of 3 latents in a context of 3"):
+        connect.connect(generator, a, a, prompt=PROMPT, latents=2, ramp=(0.2, 0.4, 0.6))
+    with pytest.raises(ValueError, match=r"strength 1.2 is outside \[0, 1\]"):
+        edit.edit(generator, a, prompt=PROMPT, strength=1.2)
+    with pytest.raises(ValueError, match=r"keyframes .*17.* of a video of frames 0 to 16"):
+        edit.keyframes(generator, {17: clips[0][0]}, prompt=PROMPT, frames=17, fps=FPS)
+    with pytest.raises(ValueError, match="is not within 48 x 64 pixels"):
+        edit.outpaint(generator, clips[0], fps=FPS, height=48, width=64, left=32, prompt=PROMPT)
+    with pytest.raises(ValueError, match="a caption starts at 3 s, the video ends at 2 s"):
+        shots = [(0.0, PROMPT), (3.0, "a red circle")]
+        job = create.storyboard(generator, shots=shots, frames=17, height=SIDE, width=SIDE, fps=FPS)
+        video.run(generator, [job], settings=SETTINGS)
+    with pytest.raises(ValueError, match="join its latents to those"):
+        ext = extend.extend(generator, a, prompt=PROMPT, latents=2)
+        generate(generator, [ext.request], settings=SETTINGS)
