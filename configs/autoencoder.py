@@ -88,7 +88,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             config.evaluation.update(clips=4)
         case "cpu":
             # Grown from the release before; the first had no detail (30.6 dB after 4800 steps from nothing).
-            config.update(start_from="cpu-64px")
+            config.update(start_from="gpu-128px")
             config.model.size = "4x8x8-detail"
         case "gpu":
             config.model.update(size="4x8x8", dtype="bfloat16")

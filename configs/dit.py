@@ -6,7 +6,7 @@
 | variant | size | hardware | time | expected |
 |---|---|---|---|---|
 | smoke | tiny | 2 cores | 1 minute | nothing: it shows that the road is open |
-| cpu | ti | 2 cores | hours, in pieces | see sora_jax/pretrained/*/card.md |
+| cpu | xs | 2 cores | hours, in pieces, on from what is shipped | the third release: experiments/001_release |
 | gpu | xs | one H200 | 9 minutes | see sora_jax/pretrained/*/card.md |
 | phyworld_cpu | nano or mu | 2 cores | see experiments/004_phyworld | |
 | phyworld_gpu | s or b | one H200 | not run yet | |
@@ -107,11 +107,12 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             config.optimizer.update(warmup_steps=2, cooldown_steps=2)
             config.evaluation.update(batches=1, steps=2)
         case "cpu":
-            # From the release before, whose latents these still resemble; it had its images first.
-            config.update(start_from="cpu-64px")
+            # On from what is shipped, which had its images first.
+            config.update(start_from="gpu-128px")
+            config.model.update(size="xs", levels=96)
         case "gpu":
             # As large as may be shipped with the repository in bfloat16; every way of prompting is trained.
-            config.autoencoder = "cpu-64px"
+            config.autoencoder = "gpu-128px"
             config.model.update(size="xs", text="bytes_ti", dtype="bfloat16", levels=96, scan=True)
             config.data.update(rows=64, row_tokens=640, row_text=512, max_segments=24, workers=10)
             config.data.update(oversize="error", prefetch=3, headless=0.1)

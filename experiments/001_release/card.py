@@ -1,7 +1,7 @@
 """Writes a release's model card from what its run left behind; only the faults are written by hand.
 
     python experiments/001_release/card.py --run ~/release --tier cpu --hardware "2 CPU cores" \\
-        --faults faults.md --out sora_jax/pretrained/cpu-64px/card.md
+        --faults faults.md --out sora_jax/pretrained/gpu-128px/card.md
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def hours(rows: list[dict]) -> float:
 
 
 def last(rows: list[dict], name: str) -> float:
-    return next(row[name] for row in reversed(rows) if name in row)
+    """The last reading of `name`; NaN if there is none."""
+    return next((row[name] for row in reversed(rows) if name in row), float("nan"))
 
 
 def cell(score: dict | None) -> str:
@@ -91,9 +92,12 @@ def bars(tier: str, scores: dict) -> str:
     """What the tier asks for, what it got, and by how much it is missed."""
     lines = ["| prompts | metric | bar | measured | |", "|---|---|---|---|---|"]
     for stratum, name, bar in BARS[tier]:
+        if name not in scores[stratum]["sample"]:
+            lines.append(f"| {stratum} | {name} | {bar} % | | not read: no prompt states it |")
+            continue
         got = 100 * scores[stratum]["sample"][name]["mean"]
-        verdict = "met" if got >= bar else f"missed by {bar - got:.0f}"
-        lines.append(f"| {stratum} | {name} | {bar} % | {got:.0f} % | {verdict} |")
+        verdict = "met" if got >= bar else f"missed by {bar - got:.1f}"
+        lines.append(f"| {stratum} | {name} | {bar} % | {got:.1f} % | {verdict} |")
     return "\n".join(lines)
 
 
@@ -107,9 +111,10 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    trained = [s for s in ("autoencoder", "transformer") if (options.run / s / "metrics.jsonl").exists()]
     rows = {
         stage: [json.loads(line) for line in (options.run / stage / "metrics.jsonl").read_text().splitlines()]
-        for stage in ("autoencoder", "transformer")
+        for stage in trained
     }
     model = json.loads((options.run / "model/model.json").read_text())
     report = json.loads((options.run / "scores/scores.json").read_text())
@@ -119,7 +124,13 @@ def main() -> None:
     psnr, ssim = (autoencoder[name]["mean"] for name in ("psnr", "ssim"))
     configs = {stage: json.loads((options.run / stage / "config.json").read_text()) for stage in rows}
     first = {stage: config.get("start_from") or "nothing" for stage, config in configs.items()}
-    begun = ", ".join(f"{stage}: {name}" for stage, name in first.items()) + " (as it was shipped before)"
+    begun = ", ".join(f"{stage}: {name}" for stage, name in first.items())
+    if set(first.values()) != {"nothing"}:
+        begun += " (as it was shipped before)"
+    if "autoencoder" not in trained:
+        begun += "; the autoencoder is that of the release before"
+    spent = ", ".join(f"{stage} {steps[stage]}" for stage in trained)
+    heldout = last(rows["transformer"], "heldout_loss")
     how = ", ".join(f"{name} {value}" for name, value in settings.items() if name != "checkpoint")
     options.out.write_text(
         f"""# {options.out.parent.name}
@@ -133,9 +144,9 @@ A text-to-video model of the simulated world: {options.tier} tier of `experiment
 | begun from | {begun} |
 | seeds | 0 (training), 11 and 12 (worlds of the latents), 7000000 to 7000003 (worlds of the prompts) |
 | hardware | {options.hardware} |
-| hours | autoencoder {steps["autoencoder"]}, transformer {steps["transformer"]} |
+| hours | {spent} |
 | sampling | {how} |
-| held-out loss | {last(rows["transformer"], "heldout_loss"):.4f} |
+| held-out loss | {"not read" if heldout != heldout else f"{heldout:.4f}"} |
 | waiting for data | {100 * last(rows["transformer"], "data_wait"):.1f} % of the time |
 | autoencoder | PSNR {psnr:.2f} dB, SSIM {ssim:.4f} on the unseen clips of the one-object prompts |
 | fingerprint | {model["fingerprint"]} |

@@ -29,8 +29,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    for axis, (stage, (train, heldout, label)) in zip(axes, PANELS.items(), strict=True):
+    panels = {s: panel for s, panel in PANELS.items() if (options.run / s / "metrics.jsonl").exists()}
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(5 * len(panels), 3.6), layout="constrained", squeeze=False
+    )
+    for axis, (stage, (train, heldout, label)) in zip(axes[0], panels.items(), strict=True):
         lines = (options.run / stage / "metrics.jsonl").read_text().splitlines()
         rows = [json.loads(line) for line in lines]
         with (options.out / f"{stage}.csv").open("w", newline="") as file:
@@ -41,7 +44,8 @@ def main() -> None:
                 table.writerow([row["step"], *(f"{row[n]:.5g}" if n in row else "" for n in names)])
         for name, style in ((train, "-"), (heldout, "o-")):
             points = [(row["step"], row[name]) for row in rows if name in row]
-            axis.plot(*zip(*points, strict=True), style, label=name, markersize=3, linewidth=1)
+            if points:
+                axis.plot(*zip(*points, strict=True), style, label=name, markersize=3, linewidth=1)
         axis.set(title=stage, xlabel="step", ylabel=label)
         if stage == "transformer":
             axis.set_yscale("log")

@@ -19,6 +19,7 @@ from sora_jax.stages import Stage
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
 NAMES = ("autoencoder", "freeze", "latents", "transformer", "export", "evaluate", "floors")
+SHIPPED = "gpu-128px"  # whose autoencoder the gpu tier takes: a convolution, it is as good at 128 px
 
 
 def stages_of(tier: str, run: Path) -> list[Stage]:
@@ -26,6 +27,8 @@ def stages_of(tier: str, run: Path) -> list[Stage]:
     ae, frozen, latents, dit, model = (
         str(run / name) for name in ("autoencoder", "frozen", "latents", "transformer", "model")
     )
+    if tier == "gpu":
+        frozen = SHIPPED
     prompts = str(run / "prompts.jsonl")
     table = {
         "autoencoder": (
@@ -40,6 +43,7 @@ def stages_of(tier: str, run: Path) -> list[Stage]:
             [
                 *("sora_jax.make_latents", "--config", f"configs/latents.py:{tier}"),
                 *("--autoencoder", frozen, "--out", latents, "--prompts", prompts),
+                *(("--workers", "14") if tier == "gpu" else ()),
             ],
             run / "latents/manifest.json",
         ),
@@ -53,7 +57,7 @@ def stages_of(tier: str, run: Path) -> list[Stage]:
         "export": (
             [
                 *("sora_jax.export", "model", "--workdir", dit, "--autoencoder", frozen, "--out", model),
-                *("--steps", "20", "--shift", "2"),
+                *("--steps", "20", "--shift", "4"),
             ],
             run / "model/model.json",
         ),
@@ -72,7 +76,8 @@ def stages_of(tier: str, run: Path) -> list[Stage]:
             run / "scores/autoencoder.json",
         ),
     }
-    return [Stage(name=name, arguments=table[name][0], result=table[name][1]) for name in NAMES]
+    names = NAMES[2:] if tier == "gpu" else NAMES
+    return [Stage(name=name, arguments=table[name][0], result=table[name][1]) for name in names]
 
 
 def main() -> int:

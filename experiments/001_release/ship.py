@@ -1,6 +1,6 @@
 """Puts a finished run into the repository: weights, card, curves, scores, pictures, the README's table.
 
-    python experiments/001_release/ship.py --run ~/release --tier cpu --name cpu-64px \\
+    python experiments/001_release/ship.py --run ~/release --tier cpu --name gpu-128px \\
         --hardware "2 CPU cores" --faults experiments/001_release/cpu/faults.md
 
 A model whose bars' scores sum to less than those of the shipped one is refused, unless `--worse` is given.
@@ -25,8 +25,13 @@ COLUMNS = ("truth", "reconstruction", "sample", "shuffled captions")
 
 
 def measured(scores: dict, tier: str, column: str = "sample") -> list[float]:
-    """The scores of the tier's bars, in per cent."""
-    return [100 * scores[stratum][column][name]["mean"] for stratum, name, _ in BARS[tier]]
+    """The scores of the tier's bars, in per cent; a bar that no prompt states anything for is left out."""
+    return [100 * scores[s][column][name]["mean"] for s, name, _ in stated(scores, tier)]
+
+
+def stated(scores: dict, tier: str) -> list[tuple[str, str, int]]:
+    """The tier's bars that the prompts state something for."""
+    return [(s, name, bar) for s, name, bar in BARS[tier] if name in scores[s]["sample"]]
 
 
 def table(scores: dict, tier: str) -> str:
@@ -36,7 +41,7 @@ def table(scores: dict, tier: str) -> str:
         "|---|---|---|---|---|---|",
     ]
     columns = [measured(scores, tier, column) for column in COLUMNS]
-    for (stratum, name, bar), *values in zip(BARS[tier], *columns, strict=True):
+    for (stratum, name, bar), *values in zip(stated(scores, tier), *columns, strict=True):
         truth, reconstruction, sample, shuffled = (f"{value:.0f}" for value in values)
         met = " met" if values[2] >= bar else ""
         lines.append(
@@ -49,7 +54,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--tier", choices=tuple(BARS), required=True)
-    parser.add_argument("--name", required=True, help="of the shipped model, e.g. cpu-64px")
+    parser.add_argument("--name", required=True, help="of the shipped model, e.g. gpu-128px")
     parser.add_argument("--hardware", required=True)
     parser.add_argument("--faults", type=Path, required=True, help="what a person saw in the samples")
     parser.add_argument("--worse", action="store_true", help="ship although the shipped model scores better")

@@ -34,7 +34,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 HERE = Path(__file__).parent
-MODEL = "cpu-64px"
+MODEL = "gpu-128px"
 TOKENS = (1024, 2048, 4096, 8192, 16384, 32768, 65536)
 CLIPS = (10_000, 100_000, 1_000_000)
 FRAMES = (17, 33, 65, 129, 257)

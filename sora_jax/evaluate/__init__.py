@@ -1,12 +1,13 @@
 """Scores a model, or anybody's videos, beside floors and nulls.
 
-    python -m sora_jax.evaluate text --checkpoint cpu-64px --out out/scores
-    python -m sora_jax.evaluate autoencoder --checkpoint cpu-64px --out out/autoencoder
+    python -m sora_jax.evaluate text --checkpoint gpu-128px --out out/scores
+    python -m sora_jax.evaluate modes --checkpoint gpu-128px --out out/modes
+    python -m sora_jax.evaluate autoencoder --checkpoint gpu-128px --out out/autoencoder
     python -m sora_jax.evaluate prompts --out out/benchmark
     python -m sora_jax.evaluate physics --videos DIR --manifest out/benchmark/manifest.jsonl --out out/physics
     python -m sora_jax.evaluate certify --out out/certificates
-    python -m sora_jax.evaluate fidelity --real DIR --generated DIR --checkpoint cpu-64px --out out/fidelity
-    python -m sora_jax.evaluate plausibility --checkpoint cpu-64px --out out/plausibility
+    python -m sora_jax.evaluate fidelity --real DIR --generated DIR --checkpoint gpu-128px --out out/fidelity
+    python -m sora_jax.evaluate plausibility --checkpoint gpu-128px --out out/plausibility
     python -m sora_jax.evaluate phyworld --checkpoint RUN/model --law uniform --out out/phyworld
 
 Each subcommand is one file of this folder: `add_arguments(parser)` and `run(options) -> exit code`.
@@ -17,10 +18,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sora_jax import command
-from sora_jax.evaluate import autoencoder, certify, fidelity, physics, phyworld, plausibility, prompts, text
+from sora_jax.evaluate import (
+    autoencoder,
+    certify,
+    fidelity,
+    modes,
+    physics,
+    phyworld,
+    plausibility,
+    prompts,
+    text,
+)
 
 COMMANDS = {
     "text": text,
+    "modes": modes,
     "autoencoder": autoencoder,
     "prompts": prompts,
     "physics": physics,
@@ -35,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     """Entry point; returns the exit code."""
     parser = command.parser(
         "Score a model, or anybody's videos, beside floors and nulls.",
-        example="python -m sora_jax.evaluate text --checkpoint cpu-64px --out out/scores",
+        example="python -m sora_jax.evaluate text --checkpoint gpu-128px --out out/scores",
     )
     parser.prog = "python -m sora_jax.evaluate"
     chosen = parser.add_subparsers(dest="what", required=True)

@@ -15,7 +15,7 @@ from sora_jax.data import video_files
 from sora_jax.diffusion import sampler
 from sora_jax.sampling.generate import Generator, Settings
 
-DEFAULT_MODEL = "cpu-64px"
+DEFAULT_MODEL = "gpu-128px"
 MOST_SEED = 2**32
 
 

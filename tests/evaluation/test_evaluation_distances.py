@@ -179,7 +179,7 @@ def clips() -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def latents():
-    return video_features.autoencoder_features(build.load_autoencoder("cpu-64px"))
+    return video_features.autoencoder_features(build.load_autoencoder("gpu-128px"))
 
 
 def test_features_of_a_video_do_not_depend_on_its_batch(clips, latents):
@@ -197,7 +197,7 @@ def test_features_see_the_order_of_frames_and_refuse_a_size(clips, latents):
     assert distances.frechet_distance(forward, mixed) > 0.5
     with pytest.raises(ValueError, match="8 frames of 32 x 32"):
         latents.extract([clips[0][:8]])
-    sized = video_features.autoencoder_features(build.load_autoencoder("cpu-64px"), size=(9, 32, 32))
+    sized = video_features.autoencoder_features(build.load_autoencoder("gpu-128px"), size=(9, 32, 32))
     assert np.allclose(sized.extract([clips[0]]), forward[:1], atol=1e-5)
     assert sized.extract([clips[0][:8, :25]]).shape == (1, 48)
 

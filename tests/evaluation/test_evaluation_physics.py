@@ -109,7 +109,7 @@ def test_usage_errors_name_the_mend(tmp_path):
         evaluate.main(["physics", "--videos", "none", "--manifest", "m.jsonl", *out])
     size = ["--frames", "18", "--height", "64", "--width", "64", "--clips", "15"]
     with pytest.raises(command.UsageError, match=r"frames 18 is not 1 \+ a multiple of 4: use 17 or 21"):
-        evaluate.main(["physics", "--checkpoint", "cpu-64px", *size, *out])
+        evaluate.main(["physics", "--checkpoint", "gpu-128px", *size, *out])
     (tmp_path / "m.jsonl").write_text("")
     with pytest.raises(command.UsageError, match="is empty"):
         evaluate.main(["physics", "--videos", str(tmp_path), "--manifest", str(tmp_path / "m.jsonl"), *out])

@@ -69,7 +69,7 @@ def test_latents_that_cannot_hold_three_frames_are_refused():
     with pytest.raises(ValueError, match="ratio 1 or 2"):
         command_phyworld._frames(4)
     with pytest.raises(command.UsageError, match="ratio 1 or 2"):
-        evaluate.main(["phyworld", "--checkpoint", "cpu-64px", "--law", "uniform", "--out", "out/none"])
+        evaluate.main(["phyworld", "--checkpoint", "gpu-128px", "--law", "uniform", "--out", "out/none"])
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ PROMPT = "a red circle moving left"
 
 @pytest.fixture(scope="module")
 def generator():
-    return build.load_generator("cpu-64px")[0]
+    return build.load_generator("gpu-128px")[0]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from sora_jax.sharding import context, mesh, processes
 from sora_jax.training import checkpoint
 
 ROOT = Path(__file__).parents[2]
-MODEL = "cpu-64px"  # whose autoencoder the latents are said to be of
+MODEL = "gpu-128px"  # whose autoencoder the latents are said to be of
 PATIENCE = 500.0  # seconds
 
 spec = importlib.util.spec_from_file_location("local", ROOT / "experiments/launch/local.py")

@@ -142,12 +142,12 @@ def vanished(clip: Clip) -> Clip:
 
 @pytest.mark.slow
 def test_the_shipped_model_prefers_clips_whose_objects_do_not_vanish():
-    generator, _ = build.load_generator("cpu-64px")
+    generator, _ = build.load_generator("gpu-128px")
     loss = VelocityLoss(
         apply=generator.apply,
         encode_text=generator.encode_text,
         params=generator.params,
-        encode=build.load_autoencoder("cpu-64px").encode,
+        encode=build.load_autoencoder("gpu-128px").encode,
         ratio=generator.ratio,
         patch=generator.patch,
     )
