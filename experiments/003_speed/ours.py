@@ -128,7 +128,7 @@ def main() -> None:
         def run(number: int) -> float:
             seeded = batch._replace(clip=batch.clip + np.uint32(number))
             start = (batch.segment > 0).astype(np.float32)
-            tokens = sample_batch(
+            tokens, _ = sample_batch(
                 parameters, seeded, start, apply=apply, encode_text=encode, settings=settings
             )
             return float(jnp.sum(tokens))

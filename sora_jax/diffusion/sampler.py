@@ -15,17 +15,21 @@ One loop (`lax.scan` over the times) serves all; a sampler is one step of it, fr
                  have the same marginals in the limit of many steps; eta = 0 is Euler, 1 the ancestral one
                  (Song et al. 2021, arXiv 2010.02502, Eq. 12 and 16)
 
+`cache` above 0 (euler alone) skips evaluations: while what the network sees has moved by less than that share
+since it was last asked, its last answer is used again. After step caching as in TeaCache (Liu et al. 2024,
+arXiv 2411.19108), with the change of the noisy tokens themselves in place of the modulated ones.
+
 A token with s = t stands still in all of them, which is what a known token (t = 0 throughout) does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from sora_jax.diffusion import conditioning, path
 from sora_jax.types import Key, PackedBatch, VelocityFn
@@ -37,11 +41,17 @@ At = Callable[[Array, Array], Array]  # (x, t) -> velocity
 
 
 class State(NamedTuple):
-    """What goes from step to step: the tokens, and dpm2m's memory of the step before (`h` 0 = none)."""
+    """What goes from step to step: the tokens, and what a sampler remembers of the steps before.
+
+    dpm2m: `x0` and `h` (0 = none). The cache: the last velocity that the network gave in `x0`'s place, the
+    tokens that it was given (`seen`), and how many steps went without it (`skipped`).
+    """
 
     x: Float[Array, "b n p"]
     x0: Float[Array, "b n p"]
     h: Float[Array, "b n"]
+    seen: Float[Array, "b n p"]
+    skipped: Int[Array, ""]
 
 
 def schedule(steps: int, *, shift: Float[Array, "*levels"] | float = 1.0) -> Float[Array, "times ..."]:
@@ -64,7 +74,12 @@ def schedule(steps: int, *, shift: Float[Array, "*levels"] | float = 1.0) -> Flo
     return shift * t / jnp.where(t < 1, 1 + (shift - 1) * t, shift)
 
 
-def sample(
+def sample(*arguments: Any, **options: Any) -> Float[Array, "b n p"]:
+    """The tokens of `sample_counted`, with its arguments."""
+    return sample_counted(*arguments, **options)[0]
+
+
+def sample_counted(
     key: Key,
     velocity_fn: VelocityFn,
     noise: Float[Array, "b n p"],
@@ -73,7 +88,8 @@ def sample(
     *,
     sampler: SamplerName = "euler",
     eta: float = 1.0,
-) -> Float[Array, "b n p"]:
+    cache: float = 0.0,
+) -> tuple[Float[Array, "b n p"], Int[Array, ""]]:
     """The tokens that the velocity carries from `times[0]` to `times[-1]`. To be called under `jax.jit`.
 
     It starts from `(1 - times[0]) batch.tokens + times[0] noise`: from pure noise where times begin at 1,
@@ -87,14 +103,22 @@ def sample(
       per token. batch: `tokens` must be finite everywhere; at unknown tokens they matter only where times[0]
       < 1. sampler: one of `SAMPLERS`; `velocity_fn` is called once per step, by heun twice but for the last.
       eta: of the stochastic sampler, in [0, 1].
+      cache: see the module's docstring; 0 asks the network at every step. The decision is one for all rows,
+        so with a cache a video may depend on those that it is sampled with.
+
+    Returns:
+      The tokens, and the number of steps in which the network was not asked.
 
     Raises:
-      ValueError: an unknown sampler, an eta outside [0, 1], times of another shape.
+      ValueError: an unknown sampler, an eta outside [0, 1], times of another shape, a cache below 0 or with
+        another sampler than euler.
     """
     if sampler not in SAMPLERS:
         raise ValueError(f"unknown sampler {sampler!r}: use one of {', '.join(SAMPLERS)}")
     if not 0 <= eta <= 1:
         raise ValueError(f"eta is {eta}: use a number from 0 (deterministic) to 1 (ancestral)")
+    if cache < 0 or (cache and sampler != "euler"):
+        raise ValueError(f"cache {cache} with sampler {sampler!r}: use 0, or about 0.1 with euler")
     times = jnp.asarray(times, jnp.float32)
     if times.ndim not in (1, 3) or len(times) < 2 or times.shape[1:] not in ((), batch.segment.shape):
         raise ValueError(f"times have shape {times.shape}: use [steps + 1] or [steps + 1, b, n]")
@@ -109,6 +133,8 @@ def sample(
     def body(state: State, step: tuple[Array, Array, Array]) -> tuple[State, None]:
         number, t, s = step
         match sampler:
+            case "euler" if cache:
+                new = _cached_euler(at, state, t, s, first=number == 0, free=free, cache=cache)
             case "euler":
                 new = _euler(at, state, t, s)
             case "heun":
@@ -121,13 +147,32 @@ def sample(
         return new._replace(x=jnp.where(free[..., None], new.x, tokens)), None
 
     x = path.mix(tokens, noise.astype(jnp.float32), t=levels[0])
-    start = State(x=x, x0=jnp.zeros_like(x), h=jnp.zeros_like(levels[0]))
+    start = State(
+        x=x,
+        x0=jnp.zeros_like(x),
+        h=jnp.zeros_like(levels[0]),
+        seen=jnp.zeros_like(x),
+        skipped=jnp.zeros((), jnp.int32),
+    )
     final, _ = jax.lax.scan(body, start, (jnp.arange(len(times) - 1), levels[:-1], levels[1:]))
-    return final.x
+    return final.x, final.skipped
 
 
 def _euler(at: At, state: State, t: Array, s: Array) -> State:
     return state._replace(x=state.x + (s - t)[..., None] * at(state.x, t))
+
+
+def _cached_euler(
+    at: At, state: State, t: Array, s: Array, *, first: Array, free: Array, cache: float
+) -> State:
+    """Euler with the last velocity wherever the free tokens have hardly moved since it was given."""
+    moved = jnp.sum(jnp.abs(state.x - state.seen), where=free[..., None])
+    size = jnp.sum(jnp.abs(state.seen), where=free[..., None])
+    skip = ~first & (moved < cache * size)
+    velocity = jax.lax.cond(skip, lambda: state.x0, lambda: at(state.x, t))
+    seen = jnp.where(skip, state.seen, state.x)
+    x = state.x + (s - t)[..., None] * velocity
+    return state._replace(x=x, x0=velocity, seen=seen, skipped=state.skipped + skip.astype(jnp.int32))
 
 
 def _heun(at: At, state: State, t: Array, s: Array) -> State:
@@ -155,7 +200,8 @@ def _dpm2m(at: At, state: State, t: Array, s: Array) -> State:
     ahead = x0 + ratio[..., None] * (x0 - state.x0)
     stay = jnp.where(moves, s, 1.0) / jnp.where(moves, t, 1.0)
     x = stay[..., None] * state.x + (1 - stay)[..., None] * ahead
-    return State(x=x, x0=jnp.where(moves[..., None], x0, state.x0), h=jnp.where(moves, h, state.h))
+    x0, h = jnp.where(moves[..., None], x0, state.x0), jnp.where(moves, h, state.h)
+    return state._replace(x=x, x0=x0, h=h)
 
 
 def _stochastic(at: At, state: State, t: Array, s: Array, *, z: Array, eta: float) -> State:

@@ -2,6 +2,7 @@
 
     python -m sora_jax.evaluate text --checkpoint gpu-128px --out out/scores
     python -m sora_jax.evaluate modes --checkpoint gpu-128px --out out/modes
+    python -m sora_jax.evaluate gains --checkpoint gpu-128px --out out/gains
     python -m sora_jax.evaluate autoencoder --checkpoint gpu-128px --out out/autoencoder
     python -m sora_jax.evaluate prompts --out out/benchmark
     python -m sora_jax.evaluate physics --videos DIR --manifest out/benchmark/manifest.jsonl --out out/physics
@@ -22,6 +23,7 @@ from sora_jax.evaluate import (
     autoencoder,
     certify,
     fidelity,
+    gains,
     modes,
     physics,
     phyworld,
@@ -33,6 +35,7 @@ from sora_jax.evaluate import (
 COMMANDS = {
     "text": text,
     "modes": modes,
+    "gains": gains,
     "autoencoder": autoencoder,
     "prompts": prompts,
     "physics": physics,

@@ -218,10 +218,20 @@ def forward(bench: Bench) -> Found:
             ]
         )
     )
+    unguided = dataclasses.replace(bench, settings=dataclasses.replace(bench.settings, guidance_scale=1.0))
+    followed = bench.frames(
+        unguided.make(
+            [
+                extend.extend(generator, given, prompt=_prompt(c), latents=MORE, seed=k)
+                for k, (given, c) in enumerate(zip(bench.given(), clips, strict=True))
+            ]
+        )
+    )
     floor = [bench.through(c.video, c.fps) for c in clips]
     chained = _chain(bench, [f[:GIVEN] for f in floor], [_prompt(c) for c in clips], times=1)
     ways = {
         "mode": extended,
+        "mode, guidance 1": followed,
         "last frame as an image": chained,
         "reconstruction": floor,
         "truth": [c.video for c in clips],

@@ -17,6 +17,7 @@ from sora_jax.sampling.generate import Generator, Settings
 
 DEFAULT_MODEL = "gpu-128px"
 MOST_SEED = 2**32
+SETTINGS = ("steps", "guidance_scale", "sampler", "shift", "guidance_interval", "cache")
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +28,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="of the sampler; as the model's card says if not given")
     parser.add_argument("--guidance_scale", type=float, help="1 = off; as the model's card says if not given")
     parser.add_argument("--sampler", choices=sampler.SAMPLERS, help="as the model's card says if not given")
+    parser.add_argument("--shift", type=float, help="of the times; above 1 spends more steps near noise")
+    parser.add_argument(
+        "--guidance_interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="noise levels with guidance"
+    )
+    parser.add_argument("--cache", type=float, help="share of change below which a step is not evaluated")
     parser.add_argument("--seed", type=int, default=1, help="the noise: one seed, one video")
 
 
@@ -53,7 +59,7 @@ def load(options: argparse.Namespace) -> tuple[Generator, Settings]:
         if getattr(options, "fps", 1.0) <= 0:
             raise ValueError(f"--fps {options.fps:g} is not above 0")
         generator, settings = build.load_generator(options.checkpoint)
-        given = {name: getattr(options, name) for name in ("steps", "guidance_scale", "sampler")}
+        given = {name: getattr(options, name) for name in SETTINGS}
         return generator, dataclasses.replace(settings, **{k: v for k, v in given.items() if v is not None})
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from sora_jax import patches, rng, text_bytes
 from sora_jax.diffusion import conditioning, guidance, sampler
@@ -64,6 +64,7 @@ class Settings:
       eta: of the stochastic sampler.
       context_noise: level in [0, 1) at which the network sees known tokens, which come back clean all the
         same: what it made itself it then trusts less, which curbs drift.
+      cache: share by which the tokens move before the network is asked again; 0 = at every step.
     """
 
     steps: int = 30
@@ -73,6 +74,7 @@ class Settings:
     shift: float = 1.0
     eta: float = 1.0
     context_noise: float = 0.0
+    cache: float = 0.0
 
     def __post_init__(self) -> None:
         if self.sampler not in sampler.SAMPLERS:
@@ -189,7 +191,7 @@ def sample_latents(
     made: dict[int, np.ndarray] = {}
     for start in range(0, len(plan), rows):
         group = plan[start : start + rows]
-        latents = sample_rows(
+        latents, _ = sample_rows(
             generator, requests, grids, group, settings=settings, pad_rows=min(rows, len(plan))
         )
         made.update(zip([number for row in group for number in row], latents, strict=True))
@@ -205,8 +207,8 @@ def sample_rows(
     *,
     settings: Settings,
     pad_rows: int = 1,
-) -> list[Float[np.ndarray, "lf lh lw lc"]]:
-    """The normalised latents of the requests that `plan` names, row by row."""
+) -> tuple[list[Float[np.ndarray, "lf lh lw lc"]], int]:
+    """The normalised latents of the requests that `plan` names, row by row, and the steps a cache saved."""
     begun = [[_segment(generator, requests[k], grids[k]) for k in row] for row in plan]
     rows = [[segment for segment, _ in row] for row in begun]
     longest = max(sum(len(s.tokens) for s in row) for row in rows)
@@ -221,7 +223,7 @@ def sample_rows(
     for r, row in enumerate([*begun, *[begun[-1]] * (pad_rows - len(rows))]):
         levels = np.concatenate([level for _, level in row])
         start[r, : len(levels)] = levels
-    tokens = sample_batch(
+    tokens, skipped = sample_batch(
         generator.params,
         batch,
         start,
@@ -230,9 +232,10 @@ def sample_rows(
         settings=settings,
     )
     made = len(rows)  # without those that fill the batch up
-    return patches.unpack_rows(
+    latents = patches.unpack_rows(
         np.asarray(tokens)[:made], batch.segment[:made], grids=batch.grid[:made], patch=generator.patch
     )
+    return latents, int(skipped)
 
 
 @functools.partial(jax.jit, static_argnames=("apply", "encode_text", "settings"))
@@ -244,8 +247,8 @@ def sample_batch(
     apply: Callable[..., Array],
     encode_text: Callable[[Params, PackedBatch], PackedBatch],
     settings: Settings,
-) -> Float[Array, "b n p"]:
-    """The tokens of a batch: all of a sampler that runs on the device.
+) -> tuple[Float[Array, "b n p"], Int[Array, ""]]:
+    """The tokens of a batch, and the steps that the cache saved: all of a sampler that runs on the device.
 
     Args:
       batch: captions, and the tokens to start from; known ones come back.
@@ -263,7 +266,7 @@ def sample_batch(
     noise = conditioning.token_noise(jax.random.fold_in(key, 0), batch)
     if settings.context_noise:
         velocity_fn = conditioning.noised_context(velocity_fn, noise=noise, level=settings.context_noise)
-    tokens = sampler.sample(
+    tokens, skipped = sampler.sample_counted(
         jax.random.fold_in(key, 1),
         velocity_fn,
         noise,
@@ -271,8 +274,9 @@ def sample_batch(
         batch,
         sampler=settings.sampler,
         eta=settings.eta,
+        cache=settings.cache,
     )
-    return partition.whole(tokens)
+    return partition.whole(tokens), skipped
 
 
 def _segment(

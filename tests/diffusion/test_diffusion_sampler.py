@@ -1,5 +1,6 @@
 """Samplers on Gaussian data, where the velocity, the flow and the end are known in closed form."""
 
+import functools
 import itertools
 
 import gaussian
@@ -217,3 +218,26 @@ def test_a_wrong_choice_is_an_error(changed, message, points):
         sampler.sample(KEY, gaussian.velocity, z, batch=batch, **arguments)
     with pytest.raises(ValueError, match="steps 0"):
         sampler.schedule(0)
+
+
+def test_a_cache_of_zero_asks_at_every_step_and_a_larger_one_more_rarely_for_a_little_error():
+    batch = gaussian.images(2, tokens=64, generator=np.random.default_rng(5))
+    noise = jax.random.normal(jax.random.key(3), batch.tokens.shape)
+    times = sampler.schedule(40)
+
+    @functools.partial(jax.jit, static_argnames="cache")
+    def run(cache: float):
+        return sampler.sample_counted(KEY, gaussian.velocity, noise, times, batch, cache=cache)
+
+    dense, none = run(0.0)
+    plain = jax.jit(lambda: sampler.sample(KEY, gaussian.velocity, noise, times, batch))()
+    np.testing.assert_array_equal(dense, plain)
+    assert int(none) == 0
+    last_error, last_skipped = 0.0, 0
+    for cache in (0.03, 0.1, 0.3):
+        found, skipped = run(cache)
+        error = float(jnp.abs(found - dense).mean())
+        assert int(skipped) > last_skipped and last_error < error < 0.5
+        last_error, last_skipped = error, int(skipped)
+    with pytest.raises(ValueError, match=r"cache 0.1 with sampler 'heun'"):
+        sampler.sample(KEY, gaussian.velocity, noise, times, batch, sampler="heun", cache=0.1)
