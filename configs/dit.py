@@ -6,7 +6,7 @@
 | variant | size | hardware | time | expected |
 |---|---|---|---|---|
 | smoke | tiny | 2 cores | 1 minute | nothing: it shows that the road is open |
-| cpu | xs | 2 cores | hours, in pieces, on from what is shipped | the third release: experiments/001_release |
+| cpu | xs | 2 cores | hours, on from what is shipped | see experiments/001_release |
 | gpu | xs | one H200 | 9 minutes | see sora_jax/pretrained/*/card.md |
 | phyworld_cpu | nano or mu | 2 cores | see experiments/004_phyworld | |
 | phyworld_gpu | s or b | one H200 | not run yet | |

@@ -23,14 +23,29 @@ def test_a_notebook_defines_no_logic(path):
     assert not defined
 
 
-def test_the_text_to_video_notebook_runs_on_the_shipped_model():
-    """At fewer steps than it shows: the settings are the only thing changed."""
-    (path,) = [p for p in NOTEBOOKS if p.stem == "00_text_to_video"]
+def run(stem: str, *, steps: int) -> dict:
+    """All names of a notebook run at so few steps: the settings are the only thing changed."""
+    (path,) = [p for p in NOTEBOOKS if p.stem == stem]
     names: dict = {}
     for source in cells(path):
         exec(compile(source, str(path), "exec"), names)
-        if "settings" in names and names["settings"].steps > 2:
-            names["settings"] = names["settings"].__class__(steps=2)
+        if "settings" in names and names["settings"].steps > steps:
+            names["settings"] = names["settings"].__class__(steps=steps)
+    return names
+
+
+def test_the_text_to_video_notebook_runs_on_the_shipped_model():
+    names = run("00_text_to_video", steps=2)
     shapes = [video.shape for video in names["videos"]]
     assert shapes == [(17, 64, 64, 3), (1, 64, 64, 3), (9, 64, 96, 3)]
     assert names["sheet"].ndim == 3 and set(names["table"]["count"]) <= {0.0, 1.0}
+
+
+def test_the_prompting_notebook_runs_every_mode_on_the_shipped_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run("01_prompting", steps=1)
+    shapes = {name: [v.shape[:3] for v in names[name]] for name in ("begun", "moved", "changed")}
+    assert shapes["begun"] == [(17, 64, 64), (17, 64, 64), (33, 64, 64)]
+    assert shapes["moved"] == [(17, 64, 64), (29, 64, 64), (29, 64, 64), (32, 64, 64), (49, 64, 64)]
+    assert shapes["changed"] == [(17, 64, 64), (17, 64, 64), (17, 64, 128), (17, 64, 64), (17, 128, 128)]
+    assert names["long"].shape == (81, 64, 64, 3)
