@@ -105,7 +105,7 @@ def _write(
     reader = ClipReader(source, run=shard_clips, workers=workers)
     if workers:
         shapes = np.unique(source.sizes[["frames", "height", "width"]])
-        encoder.compile_sizes([tuple(map(int, shape)) for shape in shapes])
+        encoder.compile_sizes([(int(f), int(h), int(w)) for f, h, w in shapes])
     progress = tqdm.tqdm(total=len(source), desc=path.name, unit="clip", mininterval=5.0)
     with contextlib.closing(reader), progress as bar:
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -129,4 +131,20 @@ def test_flash_is_lowered_for_cuda_forward_and_backward():
         platforms=["cuda"],
         disabled_checks=[export.DisabledSafetyCheck.custom_call(call)],
     )
-    assert lower(x, x, x, ids).mlir_module().count(call) >= 3  # forward, preparation, backward
+    with a_gpu_to_lower_for():
+        module = lower(x, x, x, ids).mlir_module()
+    assert module.count(call) >= 3  # forward, preparation, backward
+
+
+def a_gpu_to_lower_for():
+    """Since 0.11 jax asks which GPU a Triton kernel is for, of the mesh in force."""
+    if jax.__version_info__ < (0, 11):
+        return contextlib.nullcontext()
+    device = jax.sharding.AbstractDevice("NVIDIA H100 80GB HBM3", None, "gpu")  # type: ignore[attr-defined]
+    mesh = jax.sharding.AbstractMesh(
+        (1,) * len(AXES),
+        AXES,
+        axis_types=(jax.sharding.AxisType.Auto,) * len(AXES),
+        abstract_device=device,  # type: ignore[call-arg]
+    )
+    return jax.sharding.use_abstract_mesh(mesh)
