@@ -134,13 +134,17 @@ def segment(
     Args:
       text: its caption's tokens, or those of several captions (`text_span`) that hold from `starts` on; see
         `text_bytes.TimedText`.
-      first: frames of patches before these, where the clip is the middle of a longer video: seconds and the
-        places that draws are keyed by are counted from the video's beginning.
+      first: frames of patches before these, where the clip is the middle of a longer video. `starts` and the
+        places that draws are keyed by are counted from the video's beginning; the positions begin with the
+        second frame of patches, as those of a clip that has lost its first, so that no model sees seconds
+        that it was never trained on.
     """
     grid = grid_of(latents.shape, patch=patch)
     frames, rows, columns = grid
-    position = positions((first + frames, rows, columns), ratio=ratio, patch=patch, fps=fps)
-    position = position[first * rows * columns :]
+    begin = min(first, 1)
+    position = positions((begin + frames, rows, columns), ratio=ratio, patch=patch, fps=fps)
+    position = position[begin * rows * columns :]
+    before = (first - begin) * patch[0] * ratio[0] / fps  # seconds
     return Segment(
         tokens=patchify(np.asarray(latents, np.float32), patch=patch),
         grid=grid,
@@ -148,19 +152,19 @@ def segment(
         clip=clip,
         text=text,
         known=known,
-        span=spans_of(position, starts),
+        span=spans_of(position, starts, before=before),
         text_span=text_span,
         first=first,
     )
 
 
-def spans_of(position: np.ndarray, starts: Sequence[float]) -> np.ndarray:
+def spans_of(position: np.ndarray, starts: Sequence[float], *, before: float = 0.0) -> np.ndarray:
     """Which caption every token `[n 3]` reads, `[n]` int32: the last that starts by the token's instant.
 
-    A patch that a start falls into goes with the new caption.
+    A patch that a start falls into goes with the new caption. `before`: seconds that positions leave out.
     """
     slack = 1e-3  # seconds: `position` is float32, times are written with few digits
-    found = np.searchsorted(np.asarray(starts), position[:, 0] + slack, side="right") - 1
+    found = np.searchsorted(np.asarray(starts), position[:, 0] + before + slack, side="right") - 1
     return found.astype(np.int32)
 
 

@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 
@@ -82,3 +84,17 @@ def test_a_row_that_overflows_is_an_error():
     s = patches.segment(latents(1, 4, 4), ratio=RATIO, patch=PATCH, fps=8, clip=0, text=np.ones(2, int))
     with pytest.raises(ValueError, match="needs 8 tokens, and has room for 6"):
         patches.pack_rows([[s, s]], row_tokens=6, row_text=9, max_segments=3)
+
+
+def test_the_middle_of_a_video_has_positions_as_a_clip_without_its_first_frame_and_its_own_captions():
+    x = latents(3, 4, 4)
+    make = functools.partial(
+        patches.segment, x, ratio=RATIO, patch=PATCH, fps=8, clip=0, text=np.ones(2, int)
+    )
+    begin, middle, late = make(), make(first=1), make(first=7, starts=(0.0, 4.2))
+    np.testing.assert_array_equal(np.unique(begin.position[:, 0]), [0, 0.5, 1])
+    np.testing.assert_array_equal(np.unique(middle.position[:, 0]), [0.5, 1, 1.5])
+    np.testing.assert_array_equal(late.position, middle.position)
+    np.testing.assert_array_equal(late.span, np.repeat([0, 0, 1], 4))  # at 3.5, 4 and 4.5 s of the video
+    batch = patches.pack_rows([[late]], row_tokens=12, row_text=2, max_segments=1)
+    np.testing.assert_array_equal(np.unique(batch.index[0, :, 0]), [7, 8, 9])

@@ -97,7 +97,7 @@ def contestant(name: str, shape: Shape):
     if name == "dit":
         patch = CHANNELS * PATCH[1] * PATCH[2]
         return DiT(shape), lambda m, x, t, text: m(x, t, text), (shape.tokens, patch)
-    import diffusers  # noqa: PLC0415, which our own block does not need
+    import diffusers  # which our own block does not need
 
     match name:
         case "wan":

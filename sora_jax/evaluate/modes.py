@@ -21,11 +21,12 @@ from sora_jax import command, text_bytes
 from sora_jax.evaluate import sampling
 from sora_jax.evaluation import modes as measures
 from sora_jax.evaluation import report, text_alignment
-from sora_jax.sampling import connect, create, edit, extend, video
+from sora_jax.sampling import connect, create, edit, extend, stream, video
 from sora_jax.sampling.generate import Generator, Settings
 from sora_jax.sampling.video import Job, Video
 from sora_jax.types import Clip
 from sora_jax.worlds.parse import parse_prompt
+from sora_jax.worlds.scene import PALETTE
 from sora_jax.worlds.source import WorldSource
 
 SEED = 8_100_000  # of the clips' worlds; no training world has it
@@ -746,6 +747,42 @@ def drafts(bench: Bench) -> Found:
     }
 
 
+def long(bench: Bench, *, seconds: int = 20, fps: float = 16.0) -> Found:
+    """P9, E3: window after window; how long is what is seen what was asked for?"""
+    looks = [("red", "circle"), ("blue", "square"), ("green", "circle"), ("purple", "triangle")]
+    prompts = [f"a {color} {shape} at rest" for color, shape in looks]
+    prompts += [f"a {color} circle bouncing off the floor" for color in ("cyan", "orange")]
+    prompts += ["a red circle and a cyan circle bounce around in a box"]
+    found: Found = {"right frames": {}, "seconds until none is right": {}}
+    shown = []
+    for noise in (0.0, 0.1):
+        name = f"context noise {noise:g}"
+        settings = dataclasses.replace(bench.settings, context_noise=noise)
+        right, lasted = [], []
+        for number, prompt in enumerate(prompts):
+            chunks = stream.windows(
+                bench.generator,
+                settings,
+                prompt=prompt,
+                latents=1 + round(seconds * fps / 4),
+                height=SIDE,
+                width=SIDE,
+                fps=fps,
+                seed=number,
+            )
+            frames = np.stack(list(stream.frames_of(bench.generator, chunks)))
+            words = prompt.split()
+            asked = [word for word in words if word in PALETTE]
+            good = measures.shows_colors(frames, asked, fps=fps)
+            by_second = good[: seconds * round(fps)].reshape(seconds, -1).any(1)
+            right.append(float(good.mean()))
+            lasted.append(float(seconds if by_second.all() else by_second.argmin()))
+            shown.append((f"{name}: {prompt}", frames))
+        found["right frames"][name], found["seconds until none is right"][name] = right, lasted
+    bench.sheet("long", shown)
+    return found
+
+
 MODES: dict[str, Callable[[Bench], Found]] = {
     "animate": animate,
     "forward": forward,
@@ -759,4 +796,5 @@ MODES: dict[str, Callable[[Bench], Found]] = {
     "storyboard": storyboards,
     "sizes": sizes,
     "draft": drafts,
+    "long": long,
 }

@@ -16,6 +16,7 @@ from jaxtyping import Float, UInt8
 
 from sora_jax.evaluation.physics import shots as shots_lib
 from sora_jax.evaluation.physics.tracks import Tracks, parse
+from sora_jax.worlds.scene import PALETTE
 
 Pixels = UInt8[np.ndarray, "f h w 3"]
 
@@ -104,6 +105,16 @@ def color_drift(parts: Sequence[Pixels]) -> float:
 def coherent(video: Pixels, *, fps: float, objects: int) -> float:
     """Share of the frames that show exactly so many objects."""
     return float(np.mean(parse(video, fps=fps).present.sum(1) == objects))
+
+
+def shows_colors(video: Pixels, colors: Sequence[str], *, fps: float) -> np.ndarray:
+    """`[f]` bool: the frame shows one object of each of these colours and nothing else."""
+    tracks = parse(video, fps=fps)
+    names = list(PALETTE)
+    asked = sorted(names.index(color) for color in colors)
+    return np.array(
+        [sorted(tracks.hue[f, tracks.present[f]].tolist()) == asked for f in range(tracks.frames)], bool
+    )
 
 
 def cuts_found(video: Pixels, expected: Sequence[int], *, fps: float) -> float:

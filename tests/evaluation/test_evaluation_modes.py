@@ -91,6 +91,13 @@ def test_cuts_and_cast():
     assert modes.cuts_found(film(line(16)), [8], fps=FPS) == 0
 
 
+def test_the_colours_of_every_frame():
+    red, blue = film(line(6)), film(line(6), color="blue")
+    video = np.concatenate([red, blue])
+    assert modes.shows_colors(video, ["red"], fps=FPS).tolist() == [True] * 6 + [False] * 6
+    assert not modes.shows_colors(video, ["red", "blue"], fps=FPS).any()
+
+
 def test_places_do_not_depend_on_the_size_in_pixels():
     small = film(line(9))
     large = small.repeat(2, axis=1).repeat(2, axis=2)
