@@ -34,6 +34,12 @@ GIVEN, WHOLE, SIDE = 17, 33, 64  # frames that a mode is given, frames of the tr
 MORE = (WHOLE - GIVEN) // 4  # latents that an extension adds
 SEEN_SIZES = ((64, 64), (64, 96), (96, 96))
 UNSEEN_SIZES = ((80, 80), (112, 64), (48, 96))
+# How a video is continued: guided by its text as the card says, or left to what was there before.
+CONTINUED: dict[str, dict[str, float]] = {
+    "mode": {},
+    "mode, guidance 1": {"guidance_scale": 1.0},
+    "guidance 1, context noise 0.05": {"guidance_scale": 1.0, "context_noise": 0.05},
+}
 STRENGTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 # measure -> column -> one value per clip
@@ -211,28 +217,18 @@ def animate(bench: Bench) -> Found:
 def forward(bench: Bench) -> Found:
     """P3: no break in the motion where the extension begins."""
     clips, generator = bench.clips, bench.generator
-    extended = bench.frames(
-        bench.make(
-            [
-                extend.extend(generator, given, prompt=_prompt(c), latents=MORE, seed=k)
-                for k, (given, c) in enumerate(zip(bench.given(), clips, strict=True))
-            ]
-        )
-    )
-    unguided = dataclasses.replace(bench, settings=dataclasses.replace(bench.settings, guidance_scale=1.0))
-    followed = bench.frames(
-        unguided.make(
-            [
-                extend.extend(generator, given, prompt=_prompt(c), latents=MORE, seed=k)
-                for k, (given, c) in enumerate(zip(bench.given(), clips, strict=True))
-            ]
-        )
-    )
+    jobs = [
+        extend.extend(generator, given, prompt=_prompt(c), latents=MORE, seed=k)
+        for k, (given, c) in enumerate(zip(bench.given(), clips, strict=True))
+    ]
+    extended = {}
+    for label, changes in CONTINUED.items():
+        changed = dataclasses.replace(bench, settings=dataclasses.replace(bench.settings, **changes))
+        extended[label] = bench.frames(changed.make(jobs))
     floor = [bench.through(c.video, c.fps) for c in clips]
     chained = _chain(bench, [f[:GIVEN] for f in floor], [_prompt(c) for c in clips], times=1)
     ways = {
-        "mode": extended,
-        "mode, guidance 1": followed,
+        **extended,
         "last frame as an image": chained,
         "reconstruction": floor,
         "truth": [c.video for c in clips],
@@ -253,7 +249,8 @@ def forward(bench: Bench) -> Found:
         found["object from the truth, world units"][name] = [
             measures.places_apart(f, c.video[GIVEN:], fps=c.fps) for f, c in zip(after, clips, strict=True)
         ]
-    bench.sheet("forward", [(_prompt(c), f) for c, f in list(zip(clips, extended, strict=True))[:6]])
+    shown = zip(clips, extended["mode, guidance 1"], strict=True)
+    bench.sheet("forward", [(_prompt(c), f) for c, f in list(shown)[:6]])
     return found
 
 
@@ -282,17 +279,17 @@ def drift(bench: Bench, *, times: int = 10) -> Found:
     size = 4 * MORE
     found: Found = {"colour drift per extension": {}, "object lost at the end": {}}
     rows = []
-    for noise in (0.0, 0.1):
-        noised = dataclasses.replace(bench, settings=dataclasses.replace(bench.settings, context_noise=noise))
+    for label, changes in CONTINUED.items():
+        changed = dataclasses.replace(bench, settings=dataclasses.replace(bench.settings, **changes))
         made = [bench.encoded(f, c.fps) for f, c in zip(still, clips, strict=True)]
         for _ in range(times):
-            made = noised.make(
+            made = changed.make(
                 [
                     extend.extend(bench.generator, one, prompt=p, latents=MORE, seed=k)
                     for k, (one, p) in enumerate(zip(made, prompts, strict=True))
                 ]
             )
-        rows.append((f"mode, context noise {noise:g}", bench.frames(made)))
+        rows.append((label, bench.frames(made)))
     floor = [bench.through(f, c.fps) for f, c in zip(still, clips, strict=True)]
     rows.append(("last frame as an image", _chain(bench, floor, prompts, times=times)))
     for name, videos in rows:
@@ -755,9 +752,8 @@ def long(bench: Bench, *, seconds: int = 20, fps: float = 16.0) -> Found:
     prompts += ["a red circle and a cyan circle bounce around in a box"]
     found: Found = {"right frames": {}, "seconds until none is right": {}}
     shown = []
-    for noise in (0.0, 0.1):
-        name = f"context noise {noise:g}"
-        settings = dataclasses.replace(bench.settings, context_noise=noise)
+    for name, changes in CONTINUED.items():
+        settings = dataclasses.replace(bench.settings, **changes)
         right, lasted = [], []
         for number, prompt in enumerate(prompts):
             chunks = stream.windows(

@@ -40,8 +40,8 @@ class Mode:
 
     def add_arguments(self, parser: Parser) -> None:
         """The mode's own, then the shared ones."""
-        self._add(parser)
         shared.add_model(parser)
+        self._add(parser)
         shared.add_out(parser, default="out/sample.mp4")
 
     def run(self, options: Options) -> int:
@@ -164,6 +164,7 @@ def _extend_arguments(parser: Parser) -> None:
     parser.add_argument("--times", type=int, default=1, help="how often")
     parser.add_argument("--backward", action="store_true", help="before the video, not after it")
     _context(parser)
+    shared.continue_unguided(parser)
 
 
 def _extend(options: Options, generator: Generator, made: Video | None) -> Job:

@@ -26,7 +26,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--checkpoint", default=DEFAULT_MODEL, help="a shipped model's name, or a model folder"
     )
     parser.add_argument("--steps", type=int, help="of the sampler; as the model's card says if not given")
-    parser.add_argument("--guidance_scale", type=float, help="1 = off; as the model's card says if not given")
+    parser.add_argument("--guidance_scale", type=float, help="1 = off; None = as the model's card says")
     parser.add_argument("--sampler", choices=sampler.SAMPLERS, help="as the model's card says if not given")
     parser.add_argument("--shift", type=float, help="of the times; above 1 spends more steps near noise")
     parser.add_argument(
@@ -49,6 +49,11 @@ def add_out(parser: argparse.ArgumentParser, *, default: str) -> None:
     """Where the video goes."""
     parser.add_argument("--out", type=Path, default=Path(default), help=".mp4, .gif, or .png for one frame")
     parser.add_argument("--sheet", type=Path, help="also write a contact sheet (PNG)")
+
+
+def continue_unguided(parser: argparse.ArgumentParser) -> None:
+    """Guidance is off unless it is asked for: what goes on from a video follows it better so."""
+    parser.set_defaults(guidance_scale=1.0)
 
 
 def load(options: argparse.Namespace) -> tuple[Generator, Settings]:
