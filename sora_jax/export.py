@@ -12,7 +12,7 @@ from typing import Any
 
 from sora_jax import build, command, folder
 from sora_jax.diffusion import sampler
-from sora_jax.sampling.generate import Settings
+from sora_jax.sampling.request import Settings
 from sora_jax.training import checkpoint
 from sora_jax.types import Params
 

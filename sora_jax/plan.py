@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sora_jax import build, command
-from sora_jax.sampling.generate import Settings
+from sora_jax.sampling.request import Settings
 from sora_jax.sharding import plan_report
 
 

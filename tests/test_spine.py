@@ -14,7 +14,8 @@ from sora_jax import build, command, evaluate, export, folder, make_latents, sam
 from sora_jax.command import UsageError
 from sora_jax.data import video_files
 from sora_jax.data.latents import LatentSource
-from sora_jax.sampling.generate import Request, Settings, generate
+from sora_jax.sampling.generate import generate
+from sora_jax.sampling.request import Request, Settings
 from sora_jax.training import checkpoint
 from sora_jax.types import LatentClip
 from sora_jax.worlds.source import WorldSource

@@ -28,7 +28,8 @@ from sora_jax.build.denoising import optimizer_lib
 from sora_jax.build.models import velocity_apply
 from sora_jax.diffusion.objective import Objective
 from sora_jax.models.transformer import Transformer
-from sora_jax.sampling.generate import Settings, sample_batch
+from sora_jax.sampling.generate import sample_batch
+from sora_jax.sampling.request import Settings
 from sora_jax.training import state as state_lib
 from sora_jax.training.step import make_step
 from sora_jax.types import PackedBatch

@@ -21,7 +21,7 @@ from sora_jax.models import frozen_autoencoder, text
 from sora_jax.models import transformer as transformer_lib
 from sora_jax.models.autoencoder_latents import LatentStatistics
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
-from sora_jax.sampling.generate import Generator, Settings
+from sora_jax.sampling.request import Generator, Settings
 from sora_jax.types import PackedBatch, Params, Source
 from sora_jax.worlds.bench.source import BenchSource
 from sora_jax.worlds.phyworld import PhyworldSource

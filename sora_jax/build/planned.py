@@ -22,7 +22,8 @@ from sora_jax.models import autoencoder as autoencoder_lib
 from sora_jax.models import cost
 from sora_jax.models.autoencoder_latents import LatentStatistics
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
-from sora_jax.sampling.generate import Settings, sample_batch
+from sora_jax.sampling.generate import sample_batch
+from sora_jax.sampling.request import Settings
 from sora_jax.sharding import context, rules
 from sora_jax.training import state, step
 from sora_jax.types import PackedBatch

@@ -12,7 +12,7 @@ from typing import Any
 
 from sora_jax.build.models import Table
 from sora_jax.build.planned import Size, What, program
-from sora_jax.sampling.generate import Settings
+from sora_jax.sampling.request import Settings
 from sora_jax.sharding import context, plan_chips, plan_compile, plan_report
 from sora_jax.sharding import mesh as mesh_lib
 

@@ -29,7 +29,8 @@ from sora_jax.models import frozen_autoencoder
 from sora_jax.models.autoencoder_adversary import Discriminator, adversarial_loss
 from sora_jax.models.autoencoder_loss import reconstruction_loss
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder, to_model
-from sora_jax.sampling.generate import Request, Settings, generate
+from sora_jax.sampling.generate import generate
+from sora_jax.sampling.request import Request, Settings
 from sora_jax.sharding import rules
 from sora_jax.training.loop import Evaluator
 from sora_jax.training.step import LossFn

@@ -22,7 +22,7 @@ from sora_jax.diffusion import sampler
 from sora_jax.evaluate import held_out, sampling
 from sora_jax.evaluation import text_alignment
 from sora_jax.sampling import generate
-from sora_jax.sampling.generate import Generator, Request, Settings
+from sora_jax.sampling.request import Generator, Request, Settings
 from sora_jax.worlds.parse import parse_prompt
 
 STRATA = ("one object", "two objects")

@@ -20,7 +20,7 @@ from sora_jax.evaluation.benchmark import Entry, Item
 from sora_jax.evaluation.physics import protocol
 from sora_jax.evaluation.physics.protocol import Job, Row
 from sora_jax.evaluation.text_alignment import deal
-from sora_jax.sampling.generate import Request
+from sora_jax.sampling.request import Request
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

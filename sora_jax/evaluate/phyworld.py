@@ -26,7 +26,7 @@ from sora_jax.evaluation.published import phyworld as errors
 from sora_jax.evaluation.report import contact_sheet
 from sora_jax.evaluation.text_alignment import bootstrap
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
-from sora_jax.sampling.generate import Generator, Request, Settings
+from sora_jax.sampling.request import Generator, Request, Settings
 from sora_jax.types import Clip
 from sora_jax.worlds import phyworld
 from sora_jax.worlds.phyworld import Law, PhyworldSource, Split, Start

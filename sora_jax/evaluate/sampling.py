@@ -11,7 +11,8 @@ import tqdm
 
 from sora_jax import build
 from sora_jax.diffusion import sampler
-from sora_jax.sampling.generate import Generator, Request, Settings, generate
+from sora_jax.sampling.generate import generate
+from sora_jax.sampling.request import Generator, Request, Settings
 
 NAMES = ("steps", "guidance_scale", "sampler")
 

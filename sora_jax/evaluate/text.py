@@ -19,7 +19,7 @@ from sora_jax.evaluate import held_out, sampling
 from sora_jax.evaluation import report, text_alignment
 from sora_jax.evaluation.prompts import Prompt
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
-from sora_jax.sampling.generate import Request
+from sora_jax.sampling.request import Request
 from sora_jax.types import Clip
 from sora_jax.worlds.facts import Facts
 from sora_jax.worlds.parse import parse_prompt

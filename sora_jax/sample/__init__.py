@@ -13,15 +13,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sora_jax import command
-from sora_jax.sample import long, modes, text
+from sora_jax.sample import beginning, changing, long, text
 
-COMMANDS = {**modes.MODES, "long": long}
+COMMANDS = {**beginning.MODES, **changing.MODES, "long": long}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Entry point; returns the exit code."""
     if not arguments or arguments[0] not in COMMANDS:
-        return text.main(arguments)
+        return text.main(arguments, modes=", ".join(COMMANDS))
     name, *rest = arguments
     mode = COMMANDS[name]
     parser = command.parser(mode.__doc__ or "", example=f"python -m sora_jax.sample {name} {mode.EXAMPLE}")

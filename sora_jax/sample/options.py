@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from sora_jax import build, command
 from sora_jax.data import video_files
 from sora_jax.diffusion import sampler
-from sora_jax.sampling.generate import Generator, Settings
+from sora_jax.sampling.request import Generator, Settings
 
 DEFAULT_MODEL = "gpu-128px"
 MOST_SEED = 2**32

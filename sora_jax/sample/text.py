@@ -17,13 +17,14 @@ from sora_jax import command, patches
 from sora_jax.data import video_files
 from sora_jax.evaluation import report, text_alignment
 from sora_jax.sample import options as shared
-from sora_jax.sampling.generate import Generator, Request, generate
+from sora_jax.sampling.generate import generate
+from sora_jax.sampling.request import Generator, Request
 from sora_jax.worlds.parse import parse_prompt
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Entry point; returns the exit code."""
-    options = _parser().parse_args(arguments)
+def main(arguments: Sequence[str], *, modes: str = "") -> int:
+    """Entry point; returns the exit code. `modes`: names of the other ways, for the help."""
+    options = _parser(modes).parse_args(arguments)
     started = time.monotonic()
     with command.checking_usage():
         prompts = _prompts(options)
@@ -61,11 +62,12 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(modes: str) -> argparse.ArgumentParser:
     parser = command.parser(
         "Sample videos from text.",
         example='python -m sora_jax.sample --prompt "two blue squares moving left" --out squares.mp4',
     )
+    parser.epilog = f"{parser.epilog}\n\nother ways to ask: python -m sora_jax.sample MODE --help, of {modes}"
     text = parser.add_mutually_exclusive_group(required=True)
     text.add_argument("--prompt", help="what the video shows")
     text.add_argument("--prompts", type=Path, help="a text file with one prompt per line; OUT gets numbers")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sora_jax.sampling.generate import Generator
+from sora_jax.sampling.request import Generator
 from sora_jax.sampling.video import (
     Job,
     Latents,

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from sora_jax import text_bytes
-from sora_jax.sampling.generate import Generator, Request
+from sora_jax.sampling.request import Generator, Request
 from sora_jax.sampling.video import Job, Video, encode
 
 

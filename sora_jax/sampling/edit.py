@@ -10,7 +10,7 @@ import einops
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from sora_jax.sampling.generate import Generator
+from sora_jax.sampling.request import Generator
 from sora_jax.sampling.video import Job, Video, encode, pixels, spread, window
 
 

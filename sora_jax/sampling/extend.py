@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from sora_jax.sampling.generate import Generator
+from sora_jax.sampling.request import Generator
 from sora_jax.sampling.video import Job, Video, after_first, known_levels, last, padded, window
 
 

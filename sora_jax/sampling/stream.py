@@ -25,7 +25,7 @@ from sora_jax.models.autoencoder_latents import LatentStatistics
 from sora_jax.models.autoencoder_stream import StreamCache
 from sora_jax.sampling.create import text_to_video
 from sora_jax.sampling.extend import extend
-from sora_jax.sampling.generate import Generator, Settings
+from sora_jax.sampling.request import Generator, Settings
 from sora_jax.sampling.video import Latents, Video, run
 from sora_jax.types import Params
 

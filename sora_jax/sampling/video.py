@@ -4,7 +4,7 @@
     (longer,) = run(generator, [job], settings=settings)
 
 A mode (`create`, `extend`, `connect`, `edit`) turns what is given into a `Job`: one request
-(`generate.Request`: latents to start from, and the level that each patch starts from) and what is made of
+(`request.Request`: latents to start from, and the level that each patch starts from) and what is made of
 the latents that come back. None is a sampler of its own, and videos go from mode to mode as latents, never
 through pixels. Levels: 0 = known, 1 = made from noise alone.
 
@@ -22,7 +22,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from sora_jax import patches
-from sora_jax.sampling.generate import Generator, Request, Settings, sample_latents
+from sora_jax.sampling.generate import sample_latents
+from sora_jax.sampling.request import Generator, Request, Settings
 
 Latents = Float[np.ndarray, "lf lh lw lc"]
 

@@ -10,7 +10,8 @@ import pytest
 from sora_jax import build
 from sora_jax.data import video_files
 from sora_jax.sampling import connect, create, edit, extend, stream, video
-from sora_jax.sampling.generate import Settings, generate
+from sora_jax.sampling.generate import generate
+from sora_jax.sampling.request import Settings
 from sora_jax.worlds.source import WorldSource
 
 SIDE, FPS, FRAMES = 48, 8.0, 17  # 5 latents of 3 x 3 patches

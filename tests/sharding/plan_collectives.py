@@ -11,7 +11,7 @@ import jax
 
 from sora_jax import build, command
 from sora_jax.build import planned
-from sora_jax.sampling.generate import Settings
+from sora_jax.sampling.request import Settings
 from sora_jax.sharding import context, plan_compile, plan_hlo, plan_traffic
 from sora_jax.sharding import mesh as mesh_lib
 

@@ -1,0 +1,127 @@
+"""What is asked for in words: P10, M6."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sora_jax import text_bytes
+from sora_jax.evaluate.modes.bench import (
+    GIVEN,
+    SEED,
+    SEEN_SIZES,
+    SIDE,
+    UNSEEN_SIZES,
+    WHOLE,
+    Bench,
+    Found,
+    prompt_of,
+    said,
+)
+from sora_jax.evaluation import modes as measures
+from sora_jax.evaluation import text_alignment
+from sora_jax.sampling import create
+from sora_jax.worlds.parse import parse_prompt
+from sora_jax.worlds.source import WorldSource
+
+
+def storyboards(bench: Bench) -> Found:
+    """P10: cuts where they were asked for, one cast, each shot as its caption says."""
+    world = WorldSource(
+        seed=SEED + 1,
+        length=10_000,
+        families={"shots": 1.0},
+        frames={WHOLE: 1.0},
+        sizes={(SIDE, SIDE): 1.0},
+    )
+    clips = [clip for clip in (world[k] for k in range(4 * len(bench.clips))) if clip.state is not None]
+    clips = [c for c in clips if c.state and c.state.shot is not None and len(c.state.bodies) == 1]
+    clips = clips[: len(bench.clips)]
+    made = bench.frames(
+        bench.make(
+            [
+                create.storyboard(
+                    bench.generator,
+                    shots=text_bytes.split_times(prompt_of(c)),
+                    frames=WHOLE,
+                    height=SIDE,
+                    width=SIDE,
+                    fps=c.fps,
+                    seed=k,
+                )
+                for k, c in enumerate(clips)
+            ]
+        )
+    )
+    floor = [bench.through(c.video, c.fps) for c in clips]
+    single = bench.frames(
+        bench.make(
+            [
+                create.text_to_video(
+                    bench.generator,
+                    prompt=" and then ".join(text for _, text in text_bytes.split_times(prompt_of(c))),
+                    frames=WHOLE,
+                    height=SIDE,
+                    width=SIDE,
+                    fps=c.fps,
+                    seed=k,
+                )
+                for k, c in enumerate(clips)
+            ]
+        )
+    )
+    bench.sheet("storyboard", [(prompt_of(c), f) for c, f in list(zip(clips, made, strict=True))[:6]])
+    ways = {"mode": made, "one caption": single, "reconstruction": floor, "truth": [c.video for c in clips]}
+    found: Found = {
+        "cuts within a frame": {},
+        "cast kept": {},
+        "direction of each shot": {},
+        "colour of each shot": {},
+    }
+    for name, frames in ways.items():
+        cuts, kept, direction, color = [], [], [], []
+        for f, c in zip(frames, clips, strict=True):
+            assert c.state is not None and c.state.shot is not None
+            borders = [int(k) for k in np.flatnonzero(np.diff(c.state.shot)) + 1]
+            cuts.append(measures.cuts_found(f, borders, fps=c.fps))
+            kept.append(measures.cast_kept(f, borders, fps=c.fps))
+            parts = np.split(f, borders)
+            facts = [parse_prompt(text) for _, text in text_bytes.split_times(prompt_of(c))]
+            table = text_alignment.score_prompts(parts, facts, fps=c.fps)  # type: ignore[arg-type]
+            direction += table["direction"].tolist()
+            color += table["color"].tolist()
+        found["cuts within a frame"][name] = cuts
+        found["cast kept"][name] = kept
+        found["direction of each shot"][name] = direction
+        found["colour of each shot"][name] = color
+    return found
+
+
+def sizes(bench: Bench) -> Found:
+    """M6, M9: text to video at sizes that training had, and at sizes that it never had."""
+    clips, generator = bench.clips, bench.generator
+    names = ("color", "shape", "count", "direction")
+    found: Found = {name: {"seen sizes": [], "unseen sizes": []} for name in names}
+    shown = []
+    for column, group in (("seen sizes", SEEN_SIZES), ("unseen sizes", UNSEEN_SIZES)):
+        for height, width in group:
+            made = bench.frames(
+                bench.make(
+                    [
+                        create.text_to_video(
+                            generator,
+                            prompt=prompt_of(c),
+                            frames=GIVEN,
+                            height=height,
+                            width=width,
+                            fps=c.fps,
+                            seed=k,
+                        )
+                        for k, c in enumerate(clips)
+                    ]
+                )
+            )
+            for name in names:
+                found[name][column] = [*found[name][column], *said(clips, made, name)]
+            shown.append((f"{height} x {width}: {prompt_of(clips[0])}", made[0]))
+    bench.sheet("sizes", shown)
+    return found

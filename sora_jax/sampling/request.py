@@ -1,0 +1,126 @@
+"""What is asked of a model, and the model that is asked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from sora_jax import patches
+from sora_jax.diffusion import sampler
+from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
+from sora_jax.types import PackedBatch, Params
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """One video to make: `frames x height x width` pixels at `fps` frames per second.
+
+    Attributes:
+      prompt: a caption, or several with their times (`text_bytes.split_times`).
+      seed: of the noise.
+      given: normalised latents to start from, of all of the video or of its first frames; None = text alone.
+      start: noise level in [0, 1] that each patch `[gf gh gw]` starts from: 0 comes back as it was given, 1
+        is made from noise alone, between is `(1 - level) given + level noise`. Every level falls to 0 in the
+        same proportion. None = what is given is known (0), the rest is free (1).
+      first: latents of the video before this part. Above 0, `frames` is a multiple of the autoencoder's step,
+        and what comes back are latents that continue others.
+    """
+
+    prompt: str
+    frames: int
+    height: int
+    width: int
+    fps: float
+    seed: int
+    given: Float[np.ndarray, "lf lh lw lc"] | None = None
+    start: Float[np.ndarray, "gf gh gw"] | None = None
+    first: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to sample; see `diffusion.sampler` and `diffusion.guidance`.
+
+    Attributes:
+      steps: of the sampler.
+      guidance_scale: 1 = off.
+      guidance_interval: noise levels that are guided.
+      sampler: one of `sampler.SAMPLERS`.
+      shift: of the times; above 1 spends more steps near noise.
+      eta: of the stochastic sampler.
+      context_noise: level in [0, 1) at which the network sees known tokens, which come back clean all the
+        same: what it made itself it then trusts less, which curbs drift.
+      cache: share by which the tokens move before the network is asked again; 0 = at every step.
+    """
+
+    steps: int = 30
+    guidance_scale: float = 4.0
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    sampler: sampler.SamplerName = "euler"
+    shift: float = 1.0
+    eta: float = 1.0
+    context_noise: float = 0.0
+    cache: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.sampler not in sampler.SAMPLERS:
+            raise ValueError(f"unknown sampler {self.sampler!r}: use one of {', '.join(sampler.SAMPLERS)}")
+        if self.steps < 1:
+            raise ValueError(f"steps {self.steps} is below 1: use 30, or fewer for a draft")
+        if not 0 <= self.context_noise < 1:
+            raise ValueError(f"context_noise {self.context_noise} is not in [0, 1): use 0, or about 0.05")
+        object.__setattr__(self, "guidance_interval", tuple(self.guidance_interval))  # JSON has lists
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Generator:
+    """A model that is ready to sample.
+
+    Attributes:
+      apply: (params, xt, t, batch) -> velocity.
+      encode_text: (params, batch) -> the batch with its text as embeddings, made once per sample.
+      params: of the transformer.
+      autoencoder: of the latents, normalised.
+      ratio, patch, channels: of the latents.
+    """
+
+    apply: Callable[[Params, Array, Array, PackedBatch], Array]
+    encode_text: Callable[[Params, PackedBatch], PackedBatch]
+    params: Params
+    autoencoder: FrozenAutoencoder
+    patch: patches.Grid
+
+    @property
+    def ratio(self) -> patches.Grid:
+        """Pixels per latent along (frames, height, width)."""
+        return self.autoencoder.ratio
+
+    @property
+    def channels(self) -> int:
+        """Of a latent."""
+        return self.autoencoder.model.channels
+
+    def grid(self, request: Request) -> patches.Grid:
+        """The request's patches along (frames, rows, columns).
+
+        Raises:
+          ValueError: a size that autoencoder and patch do not divide.
+        """
+        ratio, patch = self.ratio, self.patch
+        if request.first == 0:
+            return patches.latent_grid(
+                request.frames, request.height, request.width, ratio=ratio, patch=patch
+            )
+        step = ratio[0] * patch[0]
+        if request.frames < step or request.frames % step or request.first % patch[0]:
+            raise ValueError(
+                f"{request.frames} frames after {request.first} latents: use a multiple of {step} frames, "
+                f"after a multiple of {patch[0]} latents"
+            )
+        _, rows, columns = patches.latent_grid(
+            1, request.height, request.width, ratio=ratio, patch=(1, *patch[1:])
+        )
+        return request.frames // step, rows, columns
