@@ -116,7 +116,7 @@ def _write(
             kept = [c for c in reader.read(start, stop) if excluded.isdisjoint(_said(c.captions))]
             for clip in encoder.encode_clips(kept):
                 bar.update(1)
-                yield dataclasses.replace(clip, captions=_kept_captions(clip, phrasings))
+                yield dataclasses.replace(clip, captions=kept_captions(clip, phrasings))
 
         try:
             latents_lib.write_latents(
@@ -132,7 +132,7 @@ def _said(captions: Mapping[str, str]) -> set[str]:
     return {caption for text in captions.values() for _, caption in text_bytes.split_times(text)}
 
 
-def _kept_captions(clip: LatentClip, phrasings: Sequence[str] | Mapping[str, float]) -> Mapping[str, str]:
+def kept_captions(clip: LatentClip, phrasings: Sequence[str] | Mapping[str, float]) -> Mapping[str, str]:
     """The phrasings of a list; of a table of weights one, drawn by the clip's id, of an image the first.
 
     One phrasing a clip lets rows be planned for what is read, not for the longest that might be.
