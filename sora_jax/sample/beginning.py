@@ -92,9 +92,8 @@ def _extend_arguments(parser: Parser) -> None:
 def _extend(options: Options, generator: Generator, made: Video | None) -> Job:
     if made is None:
         made = clip(options, generator, options.video)
-        options.first_seed = options.seed
-    else:
-        options.seed += 1 if options.backward else 0  # a beginning has no place of its own to draw noise by
+    elif options.backward:
+        options.seed += 1  # every beginning is at frame 0: it would be drawn from the same noise again
     mode = extend.extend_backward if options.backward else extend.extend
     return mode(
         generator,
@@ -111,6 +110,7 @@ def _loop_arguments(parser: Parser) -> None:
     add_video(parser)
     parser.add_argument("--latents", type=int, default=4, help="latents (of 4 frames) of the way back")
     add_context(parser)
+    shared.continue_unguided(parser)
 
 
 def _loop(options: Options, generator: Generator, made: Video | None) -> Job:
@@ -131,6 +131,7 @@ def _connect_arguments(parser: Parser) -> None:
     add_video(parser, "--to", "the video that comes last, of the same size and rate")
     parser.add_argument("--latents", type=int, default=4, help="latents (of 4 frames) between them")
     add_context(parser)
+    shared.continue_unguided(parser)
 
 
 def _connect(options: Options, generator: Generator, made: Video | None) -> Job:

@@ -47,10 +47,15 @@ class Mode:
         generator, settings = shared.load(options)
         begun = time.monotonic()
         made: Video | None = None
-        for number in range(self._times(options)):
+        path = options.out
+        times = self._times(options)
+        if times < 1:
+            raise command.UsageError(f"--times {times} is below 1: use 1 or more")
+        for number in range(times):
             with command.checking_usage():
                 job = self._job(options, generator, made)
                 generator.grid(job.request)
+                path = video_files.check_path(options.out, frames=job.request.frames)
             if number == 0:
                 size = f"{job.request.frames} frames of {job.request.height}x{job.request.width}"
                 print(f"sampling {size}, {settings.steps} steps (the first time also compiles)")
@@ -58,7 +63,6 @@ class Mode:
                 (made,) = video.run(generator, [job], settings=settings)
         assert made is not None
         frames = video.decode(generator, made)
-        path = video_files.check_path(options.out, frames=len(frames))
         video_files.write_video(path, frames, fps=made.fps)
         print(f"{path}: {len(frames)} frames of {frames.shape[1]}x{frames.shape[2]} at {made.fps:g} frames/s")
         if options.sheet is not None:
@@ -69,17 +73,21 @@ class Mode:
 
 
 def add_prompt(parser: Parser) -> None:
+    """--prompt."""
     parser.add_argument("--prompt", required=True, help="what it shows, perhaps with times: 'a [1s] b'")
 
 
 def add_video(parser: Parser, name: str = "--video", text: str = "the video: .mp4, .gif or .png") -> None:
+    """A file that a mode is given."""
     parser.add_argument(name, type=Path, required=True, help=text)
 
 
 def add_context(parser: Parser) -> None:
+    """--context."""
     parser.add_argument("--context", type=int, default=3, help="latents of the video that are known")
 
 
 def clip(options: Options, generator: Generator, path: Path) -> Video:
+    """The file as a video of latents, at its own rate unless the mode has --fps."""
     frames, fps = shared.read_clip(path, generator)
     return video.encode(generator, frames, fps=getattr(options, "fps", None) or fps)

@@ -51,7 +51,8 @@ def extend_backward(
     """Backward (P4): the second to `1 + context`-th latents are known, what comes before starts from noise.
 
     `latents` of several frames are added. The frame that was the first is made again with them, as part of a
-    latent of several frames, and all later latents stay as they are.
+    latent of several frames, and all later latents stay as they are. Every beginning is at frame 0, so the
+    second of several wants another seed.
 
     Raises:
       ValueError: a video with fewer than `1 + context` latents.

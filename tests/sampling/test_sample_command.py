@@ -110,6 +110,7 @@ def test_an_image_of_another_size_is_resized_and_that_is_said(folder, capsys):
         (("inpaint", "--video", "@a.mp4", "--mask", "@odd.png", *PROMPT), r"mask has shape \(17, 50, 70\)"),
         (("keyframes", "--at", "a.png", *PROMPT), "write FRAME:IMAGE"),
         (("storyboard", "--shot", "a red circle"), "write SECONDS:CAPTION"),
+        (("extend", "--video", "@a.mp4", *PROMPT, "--times", "0"), "--times 0 is below 1"),
         (("edit", "--video", "@a.mp4", *PROMPT, "--strength", "2"), "strength 2.0 is outside"),
         (("long", *PROMPT, "--window", "3", "--context", "3"), "a context of 3 latents in a window of 3"),
     ],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,6 +52,10 @@ class Bench:
     def make(self, jobs: Sequence[Job]) -> list[Video]:
         """The videos of jobs."""
         return video.run(self.generator, jobs, settings=self.settings, rows=self.rows)
+
+    def changed(self, changes: Mapping[str, Any]) -> Bench:
+        """The same with other settings of the sampler."""
+        return dataclasses.replace(self, settings=dataclasses.replace(self.settings, **changes))
 
     def frames(self, videos: Sequence[Video]) -> list[np.ndarray]:
         """Their pixels."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -61,8 +60,7 @@ def forward(bench: Bench) -> Found:
     ]
     extended = {}
     for label, changes in CONTINUED.items():
-        changed = dataclasses.replace(bench, settings=dataclasses.replace(bench.settings, **changes))
-        extended[label] = bench.frames(changed.make(jobs))
+        extended[label] = bench.frames(bench.changed(changes).make(jobs))
     floor = [bench.through(c.video, c.fps) for c in clips]
     chained = _chain(bench, [f[:GIVEN] for f in floor], [prompt_of(c) for c in clips], times=1)
     ways = {
@@ -118,7 +116,7 @@ def drift(bench: Bench, *, times: int = 10) -> Found:
     found: Found = {"colour drift per extension": {}, "object lost at the end": {}}
     rows = []
     for label, changes in CONTINUED.items():
-        changed = dataclasses.replace(bench, settings=dataclasses.replace(bench.settings, **changes))
+        changed = bench.changed(changes)
         made = [bench.encoded(f, c.fps) for f, c in zip(still, clips, strict=True)]
         for _ in range(times):
             made = changed.make(
@@ -195,7 +193,7 @@ def long(bench: Bench, *, seconds: int = 20, fps: float = 16.0) -> Found:
     found: Found = {"right frames": {}, "seconds until none is right": {}}
     shown = []
     for name, changes in CONTINUED.items():
-        settings = dataclasses.replace(bench.settings, **changes)
+        settings = bench.changed(changes).settings
         right, lasted = [], []
         for number, prompt in enumerate(prompts):
             chunks = stream.windows(
