@@ -6,7 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from sora_jax.evaluate.modes.bench import CONTINUED, (
+from sora_jax.evaluate.modes.bench import (
+    CONTINUED,
     GIVEN,
     MORE,
     Bench,
@@ -14,7 +15,6 @@ from sora_jax.evaluate.modes.bench import CONTINUED, (
 )
 from sora_jax.evaluation import modes as measures
 from sora_jax.sampling import connect
-
 
 WAYS = ("mode", "mode, guidance 1")
 
