@@ -27,7 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--context", type=int, default=3, help="of them, known from the window before")
     parser.add_argument("--context_noise", type=float, default=0.0, help="level at which those are seen")
     shared.add_model(parser)
-    shared.continue_unguided(parser)
     shared.add_out(parser, default="out/long.mp4")
 
 
