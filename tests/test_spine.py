@@ -14,7 +14,7 @@ from sora_jax import build, command, evaluate, export, folder, make_latents, sam
 from sora_jax.command import UsageError
 from sora_jax.data import video_files
 from sora_jax.data.latents import LatentSource
-from sora_jax.sampling.generate import generate
+from sora_jax.sampling.generate import generate, sample_latents
 from sora_jax.sampling.request import Request, Settings
 from sora_jax.training import checkpoint
 from sora_jax.types import LatentClip
@@ -125,12 +125,12 @@ def test_given_latents_come_back_and_steer_the_rest(run):
     generator, _ = build.load_generator(run / "model")
     draw = np.random.default_rng(0)
     moved = jax.tree.map(lambda x: x + 0.05 * draw.normal(size=x.shape).astype(np.float32), generator.params)
-    generator = dataclasses.replace(generator, params=moved, decode=lambda latents: latents)
+    generator = dataclasses.replace(generator, params=moved)
     request = Request(prompt="a red circle moving left", frames=9, height=48, width=48, fps=8, seed=3)
     settings = Settings(steps=2, guidance_scale=2.0)
     given = draw.normal(size=(1, 6, 6, generator.channels)).astype(np.float32)
-    (free,) = generate(generator, [request], settings=settings)
-    (led,) = generate(generator, [dataclasses.replace(request, given=given)], settings=settings)
+    (free,) = sample_latents(generator, [request], settings=settings)
+    (led,) = sample_latents(generator, [dataclasses.replace(request, given=given)], settings=settings)
     np.testing.assert_array_equal(led[:1], given)
     assert led.shape == free.shape and np.abs(led[1:] - free[1:]).max() > 1e-3
     with pytest.raises(ValueError, match="do not begin a video"):
@@ -193,7 +193,7 @@ def test_a_clip_with_a_held_out_caption_is_left_out(tmp_path):
 
     banned = frozenset({source[1].captions["descriptive"]})  # not a phrasing that is kept
     meta = {"fingerprint": "x", "ratio": [4, 8, 8]}
-    assert make_latents._write(tmp_path, source, Encoder(), meta, banned, float("inf"), 4, ("short",))
+    assert make_latents._write(tmp_path, source, Encoder(), meta, banned, float("inf"), 4, ("short",), 0)
     assert LatentSource(tmp_path).ids.tolist() == [source[k].id for k in (0, 2, 3)]
 
 

@@ -231,7 +231,7 @@ def _head_on(draw: Draw, first: Body, second: Body) -> list[Item] | None:
     return [a, b]
 
 
-def shots(draw: Draw) -> Scene:
+def cuts(draw: Draw) -> Scene:
     """One or two objects in two or three shots; at a cut all are elsewhere. A short clip has one shot.
 
     A shot begins with a latent frame (of 4 frames; the first is of one), and has two of them at least.
@@ -269,7 +269,7 @@ def _shot(draw: Draw, cast: Sequence[Body], before: Scene | None) -> Scene | Non
             add(draw, items, [body])
         if [item.body for item in items] != list(cast):
             continue
-        scene = _scene(draw, "shots", items)
+        scene = _scene(draw, "cuts", items)
         if before is None:
             return scene
         last = before.position + before.velocity * (before.frames / before.fps)
@@ -285,5 +285,5 @@ FAMILIES: dict[Family, Callable[[Draw], Scene]] = {
     "collision": collision,
     "beside": beside,
     "arrangement": arrangement,
-    "shots": shots,
+    "cuts": cuts,
 }

@@ -57,7 +57,7 @@ CARDINAL: tuple[str, ...] = ("left", "right", "up", "down")
 DIAGONAL: tuple[str, ...] = tuple(word for word in DIRECTIONS if word not in CARDINAL)
 DIRECTION_JITTER = math.radians(12)
 
-Family = Literal["uniform", "parabola", "bounce", "collision", "beside", "arrangement", "shots"]
+Family = Literal["uniform", "parabola", "bounce", "collision", "beside", "arrangement", "cuts"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

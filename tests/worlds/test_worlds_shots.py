@@ -19,7 +19,7 @@ def clips(request):
     source = WorldSource(
         seed=31,
         length=CLIPS,
-        families={"shots": 1.0},
+        families={"cuts": 1.0},
         frames={request.param: 1.0},
         sizes={(64, 64): 0.5, (64, 96): 0.5},
     )
@@ -65,7 +65,7 @@ def test_every_shots_caption_is_true_of_it_and_starts_with_it(clips):
 
 
 def test_a_clip_too_short_for_two_shots_has_one():
-    source = WorldSource(seed=2, length=6, families={"shots": 1.0}, frames={9: 1.0}, sizes={(64, 64): 1.0})
+    source = WorldSource(seed=2, length=6, families={"cuts": 1.0}, frames={9: 1.0}, sizes={(64, 64): 1.0})
     for number in range(6):
         clip = source[number]
         assert clip.state.shot is None and "[" not in clip.captions["short"]

@@ -29,7 +29,7 @@ def storyboards(bench: Bench) -> Found:
     world = WorldSource(
         seed=SEED + 1,
         length=10_000,
-        families={"shots": 1.0},
+        families={"cuts": 1.0},
         frames={WHOLE: 1.0},
         sizes={(SIDE, SIDE): 1.0},
     )
