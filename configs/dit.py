@@ -7,7 +7,7 @@
 |---|---|---|---|---|
 | smoke | tiny | 2 cores | 1 minute | nothing: it shows that the road is open |
 | cpu | xs | 2 cores | hours, on from what is shipped | see experiments/001_release |
-| gpu | xs | one H200 | 9 minutes | see sora_jax/pretrained/*/card.md |
+| gpu | xs | one H200 | 6 minutes, 3319 steps | see sora_jax/pretrained/*/card.md |
 | phyworld_cpu | nano or mu | 2 cores | see experiments/004_phyworld | |
 | phyworld_gpu | s or b | one H200 | not run yet | |
 | s, b, l, xl, 2b, 7b, wan-1.3b | as named | TPU slices | see experiments/002_plans | compiled, not run |

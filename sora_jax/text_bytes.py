@@ -70,7 +70,7 @@ def join_times(timed: Sequence[tuple[float, str]]) -> str:
     (start, first), *rest = timed
     if start != 0:
         raise ValueError(f"the first caption starts at {start:g} s: let it start at 0")
-    return " ".join([first, *(f"[{seconds:.4g}s] {caption}" for seconds, caption in rest)])
+    return " ".join([first, *(f"[{seconds:.7g}s] {caption}" for seconds, caption in rest)])
 
 
 def encode_timed(text: str) -> TimedText:

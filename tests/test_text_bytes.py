@@ -27,6 +27,8 @@ def test_a_storyboard_is_captions_with_times_and_comes_back():
     assert timed == ((0.0, "a red circle moving left"), (1.5, "a red circle at rest"), (3.0, "a red circle"))
     assert text_bytes.join_times(timed) == text
     assert text_bytes.split_times("[0s] a bar [2s] a square") == ((0.0, "a bar"), (2.0, "a square"))
+    long = ((0.0, "a bar"), (123.456, "a square"))
+    assert text_bytes.split_times(text_bytes.join_times(long)) == long
     for plain in ("a [red] circle", "", "at 3s a circle"):
         assert text_bytes.split_times(plain) == ((0.0, plain),)
     tokens, span, starts = text_bytes.encode_timed(text)

@@ -131,6 +131,7 @@ def main() -> None:
         begun += "; the autoencoder is that of the release before"
     spent = ", ".join(f"{stage} {steps[stage]}" for stage in trained)
     heldout = last(rows["transformer"], "heldout_loss")
+    worlds = "11 to 13" if options.tier == "gpu" else "11 and 12"
     how = ", ".join(f"{name} {value}" for name, value in settings.items() if name != "checkpoint")
     options.out.write_text(
         f"""# {options.out.parent.name}
@@ -142,7 +143,7 @@ A text-to-video model of the simulated world: {options.tier} tier of `experiment
 | command | `python experiments/001_release/run.py --tier {options.tier} --run RUN` |
 | commits | autoencoder {model["commit"][:12]}, transformer {model["transformer_commit"][:12]} |
 | begun from | {begun} |
-| seeds | 0 (training), 11 and 12 (worlds of the latents), 7000000 to 7000003 (worlds of the prompts) |
+| seeds | 0 (training), {worlds} (worlds of the latents), 7000000 to 7000003 (worlds of the prompts) |
 | hardware | {options.hardware} |
 | hours | {spent} |
 | sampling | {how} |

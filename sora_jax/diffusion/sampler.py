@@ -113,12 +113,7 @@ def sample_counted(
       ValueError: an unknown sampler, an eta outside [0, 1], times of another shape, a cache below 0 or with
         another sampler than euler.
     """
-    if sampler not in SAMPLERS:
-        raise ValueError(f"unknown sampler {sampler!r}: use one of {', '.join(SAMPLERS)}")
-    if not 0 <= eta <= 1:
-        raise ValueError(f"eta is {eta}: use a number from 0 (deterministic) to 1 (ancestral)")
-    if cache < 0 or (cache and sampler != "euler"):
-        raise ValueError(f"cache {cache} with sampler {sampler!r}: use 0, or about 0.1 with euler")
+    _check(sampler, eta=eta, cache=cache)
     times = jnp.asarray(times, jnp.float32)
     if times.ndim not in (1, 3) or len(times) < 2 or times.shape[1:] not in ((), batch.segment.shape):
         raise ValueError(f"times have shape {times.shape}: use [steps + 1] or [steps + 1, b, n]")
@@ -156,6 +151,16 @@ def sample_counted(
     )
     final, _ = jax.lax.scan(body, start, (jnp.arange(len(times) - 1), levels[:-1], levels[1:]))
     return final.x, final.skipped
+
+
+def _check(sampler: str, *, eta: float, cache: float) -> None:
+    """Raises ValueError for what `sample_counted` does not take."""
+    if sampler not in SAMPLERS:
+        raise ValueError(f"unknown sampler {sampler!r}: use one of {', '.join(SAMPLERS)}")
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta is {eta}: use a number from 0 (deterministic) to 1 (ancestral)")
+    if cache < 0 or (cache and sampler != "euler"):
+        raise ValueError(f"cache {cache} with sampler {sampler!r}: use 0, or about 0.1 with euler")
 
 
 def _euler(at: At, state: State, t: Array, s: Array) -> State:

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from sora_jax import evaluate
+from sora_jax import command, evaluate
 from sora_jax.evaluation import modes
 from sora_jax.worlds import render, scene
 
@@ -112,6 +112,8 @@ def test_the_command_scores_a_mode_and_keeps_the_others(tmp_path):
     arguments = ["modes", "--checkpoint", "gpu-128px", "--clips", "2", "--steps", "1", "--out", str(tmp_path)]
     assert evaluate.main([*arguments, "--only", "animate"]) == 0
     assert evaluate.main([*arguments, "--only", "storyboard"]) == 0
+    with pytest.raises(command.UsageError, match="holds scores of other settings"):
+        evaluate.main([*arguments, "--only", "animate", "--guidance_scale", "2"])
     scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
     assert set(scores) == {"animate", "storyboard"}
     first = scores["animate"]["PSNR of the first frame, dB"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sora_jax import command
 from sora_jax.worlds.bench.source import BENCH_FAMILIES, BenchSource
 from sora_jax.worlds.families import FAMILIES
 from sora_jax.worlds.source import TEXT_BOUND
@@ -86,6 +87,16 @@ def test_velocity_is_the_derivative_of_position_where_nothing_happens():
 
 def test_no_family_of_the_benchmark_is_in_the_training_mix():
     assert not set(BENCH_FAMILIES) & set(FAMILIES)
+
+
+def test_the_gpu_tier_alone_trains_on_two_families_of_the_benchmark_with_a_seed_of_its_own():
+    """What the benchmark's page has to say, beside the scores of a model of that tier."""
+    for variant, families in (("cpu", set()), ("gpu", {"occlusion", "billiards"})):
+        train = command.load_config(f"configs/latents.py:{variant}").train
+        parts = list(train.joined.values()) if train.kind == "joined" else [train]
+        found = [part.bench for part in parts if part.kind == "bench"]
+        assert {name for table in found for name in table.families} == families
+        assert all(table.heldout == "exclude" and table.seed == 13 for table in found)
 
 
 def test_errors_name_the_value():

@@ -62,21 +62,31 @@ def run(options: argparse.Namespace) -> int:
         out=options.out,
     )
     path = options.out / "scores.json"
-    kept = json.loads(path.read_text())["scores"] if options.only and path.exists() else {}
+    settings_now = {
+        "checkpoint": str(options.checkpoint),
+        "clips": options.clips,
+        **dataclasses.asdict(settings),
+    }
+    kept = _kept(path, settings_now) if options.only and path.exists() else {}
     for name in options.only or MODES:
         begun = time.monotonic()
         kept[name] = _scored(MODES[name](bench))
         print(f"{name}: {time.monotonic() - begun:.0f} s\n{_table(kept[name])}\n", flush=True)
-        table = {
-            "checkpoint": str(options.checkpoint),
-            "clips": options.clips,
-            **dataclasses.asdict(settings),
-        }
-        path.write_text(json.dumps({"settings": table, "scores": kept}, indent=1))
+        path.write_text(json.dumps({"settings": settings_now, "scores": kept}, indent=1))
         pages = [f"## {name}\n\n{_table(scores)}" for name, scores in kept.items()]
         (options.out / "scores.md").write_text("\n\n".join(pages) + "\n")
     print(f"wrote {options.out}/scores.md, scores.json and a sheet per mode")
     return 0
+
+
+def _kept(path: Path, settings: Mapping[str, object]) -> dict:
+    """The scores that are there, if they were made in the same way."""
+    there = json.loads(path.read_text())
+    if there["settings"] != json.loads(json.dumps(settings)):
+        raise command.UsageError(
+            f"{path} holds scores of other settings: {there['settings']}; choose another --out"
+        )
+    return there["scores"]
 
 
 def _scored(found: Found) -> dict:
