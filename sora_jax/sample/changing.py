@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from sora_jax.data import video_files
 from sora_jax.sample import options as shared
 from sora_jax.sample.mode import Mode, Options, Parser, add_prompt, add_video, clip
 from sora_jax.sampling import edit, video
@@ -35,7 +34,7 @@ def _inpaint_arguments(parser: Parser) -> None:
 def _inpaint(options: Options, generator: Generator, made: Video | None) -> Job:
     del made
     frames, fps = shared.read_clip(options.video, generator)
-    mask, _ = video_files.read_video(options.mask)
+    mask, _ = shared.read_file(options.mask)
     mask = mask.mean(-1) > 127
     if len(mask) == 1:
         mask = np.repeat(mask, len(frames), axis=0)

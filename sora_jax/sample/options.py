@@ -68,6 +68,18 @@ def load(options: argparse.Namespace) -> tuple[Generator, Settings]:
         return generator, dataclasses.replace(settings, **{k: v for k, v in given.items() if v is not None})
 
 
+def read_file(path: Path) -> tuple[UInt8[np.ndarray, "f h w 3"], float]:
+    """The frames of a file as they are, and their rate.
+
+    Raises:
+      UsageError: no such file, or none that holds a video.
+    """
+    if not path.is_file():
+        raise command.UsageError(f"no file {path}")
+    with command.checking_usage():
+        return video_files.read_video(path)
+
+
 def read_clip(path: Path, generator: Generator) -> tuple[UInt8[np.ndarray, "f h w 3"], float]:
     """The frames of a file at a size that the model takes, and their rate.
 
@@ -77,10 +89,7 @@ def read_clip(path: Path, generator: Generator) -> tuple[UInt8[np.ndarray, "f h 
     Raises:
       UsageError: no such file, or none that holds a video.
     """
-    if not path.is_file():
-        raise command.UsageError(f"no file {path}")
-    with command.checking_usage():
-        video, fps = video_files.read_video(path)
+    video, fps = read_file(path)
     step = generator.ratio[0] * generator.patch[0]
     keep = 1 + (len(video) - 1) // step * step
     if keep < len(video):

@@ -107,6 +107,7 @@ def test_an_image_of_another_size_is_resized_and_that_is_said(folder, capsys):
     [
         (("animate", "--image", "@none.png", *PROMPT), "no file"),
         (("extend", "--video", "@a.png", *PROMPT), "has 1 frames, and a context of 3 latents needs 9"),
+        (("inpaint", "--video", "@a.mp4", "--mask", "@none.png", *PROMPT), "no file"),
         (("inpaint", "--video", "@a.mp4", "--mask", "@odd.png", *PROMPT), r"mask has shape \(17, 50, 70\)"),
         (("keyframes", "--at", "a.png", *PROMPT), "write FRAME:IMAGE"),
         (("storyboard", "--shot", "a red circle"), "write SECONDS:CAPTION"),
