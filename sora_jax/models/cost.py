@@ -57,7 +57,7 @@ def count_flops(
     distinct = n if model.levels is None else rows * model.levels
     noise_level = distinct * (LEVEL_FEATURES * d + 9 * d * d)
     if model.levels is not None:
-        noise_level += n * model.levels * 8 * d
+        noise_level += n * model.levels * (6 * model.depth + 2) * d
     dense, attention = _layer_products(model, rows=rows, tokens=tokens, text=text, text_width=e)
     encoder = 0 if model.text_encoder is None else _text_products(model.text_encoder, rows=rows, text=text)
     return 2 * (tokenizer + noise_level + model.depth * (dense + attention) + encoder)

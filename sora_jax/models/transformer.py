@@ -25,7 +25,7 @@ from the start needs no encoder (`text_encoder=None`).
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -48,7 +48,6 @@ from sora_jax.nn.layers import (
 from sora_jax.types import PackedBatch
 
 Remat = Literal["none", "dots", "full"]
-Modulation = tuple[Float[Array, "b n d"], ...]
 Rotation = tuple[Float[Array, "b n h"], Float[Array, "b n h"]]
 
 # Keyword arguments of `Transformer`; hidden is about 8/3 of the width, in multiples that suit the hardware.
@@ -69,6 +68,32 @@ SIZES: dict[str, dict[str, int | bool]] = {
 }
 LEVEL_FEATURES = 256
 MOST_SPANS = 1024  # captions of one clip, at most
+MODULATIONS = 8  # six of a block, then two of the last layer
+
+
+class Levels(NamedTuple):
+    """What the noise levels of a row's tokens come to.
+
+    Attributes:
+      table: the modulations of every distinct noise level, float32; of every token if `spread` is None.
+      spread: the matrix that hands them to the tokens, with one 1 per token; NaN for a token whose noise
+        level is none, or is missing from the table.
+    """
+
+    table: Float[Array, "b l s d"]
+    spread: Float[Array, "b n l"] | None
+
+    def tokens(self, part: Float[Array, "b l d"], *, dtype: Any) -> Float[Array, "b n d"]:
+        """One of the table's modulations at every token, with the precision of products in `dtype`.
+
+        It is asked for where it is used, in each layer: to keep all of them, and in a backward pass the sums
+        of their gradients, took 12 float32 arrays as large as the tokens. The gradient of a product with this
+        matrix is a product too; that of a gather would be a scatter.
+        """
+        if self.spread is None:
+            return part
+        exact = jax.lax.Precision.HIGHEST if dtype == jnp.float32 else jax.lax.Precision.DEFAULT
+        return _held(jnp.einsum("bnl,bld->bnd", self.spread, part, precision=exact))
 
 
 class Block(nn.Module):
@@ -85,7 +110,7 @@ class Block(nn.Module):
         self,
         x: Float[Array, "b n d"],
         *,
-        modulation: Modulation,
+        levels: Levels,
         segment: Int[Array, "b n"],
         caption: Int[Array, "b n"],
         rotation: Rotation,
@@ -93,9 +118,9 @@ class Block(nn.Module):
         text_caption: Int[Array, "b m"],
     ) -> Float[Array, "b n d"]:
         zeros = nn.initializers.zeros
-        offset = self.param("modulation", zeros, (len(modulation), x.shape[-1]), jnp.float32)
-        parts = [shared + offset[i, None, None, :] for i, shared in enumerate(modulation)]
-        shift1, scale1, gate1, shift2, scale2, gate2 = parts
+        offset = self.param("modulation", zeros, (MODULATIONS - 2, x.shape[-1]), jnp.float32)
+        parts = [levels.table[:, :, i] + offset[i, None, None, :] for i in range(MODULATIONS - 2)]
+        shift1, scale1, gate1, shift2, scale2, gate2 = (levels.tokens(m, dtype=self.dtype) for m in parts)
 
         h = modulate(rms_normalize(x), shift=shift1, scale=scale1).astype(self.dtype)
         attention = Attention(self.heads, dtype=self.dtype, implementation=self.attention, name="attention")
@@ -114,37 +139,32 @@ class Block(nn.Module):
 
 
 class NoiseLevel(nn.Module):
-    """Modulations of every token from its noise level, float32.
+    """Modulations of the noise levels, float32.
 
     Few noise levels are distinct within a row (one per clip, or per frame of a clip, and 0 for what is
-    known), so the MLP runs on the distinct ones and a product with a one-hot matrix spreads them (its
-    gradient is a product too; that of a gather would be a scatter).
+    known), so the MLP runs on the distinct ones.
     """
 
     width: int
     levels: int | None
 
     @nn.compact
-    def __call__(self, t: Float[Array, "b n"], segment: Int[Array, "b n"]) -> tuple[Modulation, Modulation]:
-        """The blocks' six modulations and the last layer's two.
-
-        They are separate arrays, so that the layers' gradients add up without being joined first. A token's
-        are NaN if `t` is outside [0, 1] or its row has more than `levels` distinct noise levels.
-        """
+    def __call__(self, t: Float[Array, "b n"], segment: Int[Array, "b n"]) -> Levels:
+        """A token's modulations are NaN if `t` is outside [0, 1] or its row has more than `levels` levels."""
         t = jnp.where(segment == 0, 0.0, t.astype(jnp.float32))
+        valid = ((t >= 0) & (t <= 1))[:, :, None]
         distinct, spread = (t, None) if self.levels is None else distinct_levels(t, self.levels)
         frequencies = geometric(1e-1, 1e3, LEVEL_FEATURES // 2)
         embedding = Dense(self.width, use_bias=True, name="in")(fourier_features(distinct, frequencies))
         embedding = Dense(self.width, use_bias=True, name="hidden")(jax.nn.silu(embedding))
-        out = Dense(8 * self.width, use_bias=True, kernel_init=nn.initializers.zeros, name="out")(
+        out = Dense(MODULATIONS * self.width, use_bias=True, kernel_init=nn.initializers.zeros, name="out")(
             jax.nn.silu(embedding)
         )
-        if spread is not None:
-            out = jnp.einsum("bnl,bld->bnd", spread, out, precision=jax.lax.Precision.HIGHEST)
-            out = _held(out)
-        out = jnp.where(((t >= 0) & (t <= 1))[:, :, None], out, jnp.nan)
-        parts = jnp.split(out, 8, axis=-1)
-        return tuple(parts[:6]), tuple(parts[6:])
+        if spread is None:
+            out = _held(jnp.where(valid, out, jnp.nan))
+        else:
+            spread = jnp.where(valid, spread, jnp.nan)
+        return Levels(jnp.reshape(out, (*distinct.shape, MODULATIONS, self.width)), spread)
 
 
 def distinct_levels(t: Float[Array, "b n"], levels: int) -> tuple[Float[Array, "b l"], Float[Array, "b n l"]]:
@@ -220,11 +240,10 @@ class Transformer(nn.Module):
         """
         batch = self.encode_text(batch)
         tokenizer = Tokenizer(self.patch_width, self.width, dtype=self.dtype, name="tokenizer")
-        noise_level = NoiseLevel(self.width, levels=self.levels, name="noise_level")
-        modulation, (shift, scale) = noise_level(t, batch.segment)
+        levels = NoiseLevel(self.width, levels=self.levels, name="noise_level")(t, batch.segment)
         x = tokenizer.embed(xt, batch.position)
         context = {
-            "modulation": modulation,
+            "levels": levels,
             "segment": batch.segment,
             "caption": captions_of(batch.segment, batch.span),
             "rotation": rope.rotations(batch.position, head_dim=self.width // self.heads),
@@ -232,6 +251,10 @@ class Transformer(nn.Module):
             "text_caption": captions_of(batch.text_segment, batch.text_span),
         }
         x = self._layers(x, context)
+        shift, scale = (
+            levels.tokens(levels.table[:, :, i], dtype=jnp.float32)
+            for i in range(MODULATIONS - 2, MODULATIONS)
+        )
         return tokenizer.unembed(x, shift=shift, scale=scale)
 
     def _layers(self, x: Float[Array, "b n d"], context: dict[str, Any]) -> Float[Array, "b n d"]:
