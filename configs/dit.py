@@ -32,7 +32,8 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 "levels": 24,
                 "scan": False,
                 "remat": "none",
-                "attention": "xla",  # or a kernel: "splash" on TPUs, "flash" on GPUs
+                # Or a kernel, "splash" on TPUs, "flash" on GPUs; or "ring", for long rows, anywhere.
+                "attention": "xla",
                 "dtype": "float32",
             },
             "data": {

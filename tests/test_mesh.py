@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 SCRIPT = Path(__file__).with_name("mesh_transformer.py")
-FAST = ("data=2,fsdp=4", "fsdp=2,tensor=2,context=2")
+FAST = ("data=2,fsdp=4", "fsdp=2,tensor=2,context=2", "fsdp=2,context=4 ring")
 EVERY = (
     *("data=8", "fsdp=8", "data=4,fsdp=2", "data=4,tensor=2", "data=4,context=2", "fsdp=4,tensor=2"),
     *("fsdp=4,context=2", "data=2,context=4", "fsdp=1,data=1,context=8", "tensor=2,context=4,data=1"),
-    "data=2,tensor=2,context=2",
+    *("data=2,tensor=2,context=2", "data=2,tensor=2,context=2 ring", "data=1,context=8 ring"),
 )
 
 
@@ -45,7 +45,7 @@ def check(results: dict[str, dict], meshes: tuple[str, ...]) -> None:
         np.testing.assert_allclose(found["loss"][0], one["loss"][0], rtol=1e-5, err_msg=name)
         assert found["gradient"] < 1e-4, name
         assert found["noise"] == one["noise"] and found["batch"] == one["batch"], name
-        sides = dict(part.split("=") for part in name.split(","))
+        sides = dict(part.split("=") for part in name.split(" ")[0].split(","))
         assert set(found["cut"]) == {axis for axis in ("fsdp", "tensor") if sides.get(axis, "1") != "1"}, name
 
 

@@ -64,8 +64,8 @@ def write_mp4(
       growing: in pieces of a second that can be played while the rest is written, and after a kill.
     """
     count = 0
-    pieces = {"movflags": "frag_keyframe+empty_moov+default_base_moof"} if growing else {}
-    with av.open(str(path), "w", options=pieces) as container:
+    pieces = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
+    with av.open(str(path), "w", options=pieces if growing else {}) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": str(crf), **({"g": str(max(1, round(fps)))} if growing else {})}

@@ -227,3 +227,11 @@ def noised_context(velocity_fn: VelocityFn, *, noise: Float[Array, "b n p"], lev
         return velocity_fn(xt, jnp.where(known, level, t), batch)
 
     return noised
+
+
+def hide_known(
+    xt: Float[Array, "b n p"], t: Float[Array, "b n"], batch: PackedBatch, *, noise: Float[Array, "b n p"]
+) -> tuple[Float[Array, "b n p"], Float[Array, "b n"]]:
+    """(tokens, levels) with noise of level 1 in the place of every known token."""
+    known = jnp.asarray(batch.known)
+    return jnp.where(known[..., None], noise, xt), jnp.where(known, 1.0, t)

@@ -21,12 +21,13 @@ from sora_jax.nn import rope
 from sora_jax.nn.flash import flash_attention
 from sora_jax.nn.layers import Dense, Initializer, RMSNorm, split_heads
 from sora_jax.nn.partition import HEADS
+from sora_jax.nn.ring import ring_attention
 from sora_jax.nn.splash import splash_attention
 
-Implementation = Literal["xla", "splash", "flash"]
-# What attends to text beside each: the GPU kernel knows one set of segments, text has its own.
+Implementation = Literal["xla", "splash", "flash", "ring"]
+# What attends to text beside each: the GPU kernel and the ring know one set of segments, text has its own.
 CROSS: Mapping[Implementation, Implementation] = MappingProxyType(
-    {"xla": "xla", "splash": "splash", "flash": "xla"}
+    {"xla": "xla", "splash": "splash", "flash": "xla", "ring": "xla"}
 )
 
 _MASKED = -1e30  # a masked logit
@@ -52,7 +53,9 @@ def attend(
       bias: added to the scaled products, the same for every row.
       implementation: "xla" = batched matrix products over (b, k, n, d) with a softmax between; "splash" = a
         TPU kernel (`nn.splash`), for TPUs alone and without a bias; "flash" = a GPU kernel (`nn.flash`), for
-        GPUs alone, without a bias, of a sequence to itself. Nothing is chosen for the caller.
+        GPUs alone, without a bias, of a sequence to itself; "ring" = plain products, a block of keys at a
+        time, handed round the devices that share a row (`nn.ring`), anywhere, without a bias, of a sequence
+        to itself. Nothing is chosen for the caller.
 
     Raises:
       ValueError: an unknown implementation, or one that cannot do this.
@@ -69,12 +72,17 @@ def attend(
             return splash_attention(
                 query, key, value, query_segment=query_segment, key_segment=key_segment, scale=scale
             )
-        case "flash":
+        case "flash" | "ring":
             if bias is not None or query_segment is not key_segment:
-                raise ValueError("attention='flash' has no bias and attends to its own sequence: use 'xla'")
-            return flash_attention(query, key, value, segment=query_segment, scale=scale)
+                raise ValueError(
+                    f"attention={implementation!r} has no bias and attends to its own sequence: use 'xla'"
+                )
+            own = flash_attention if implementation == "flash" else ring_attention
+            return own(query, key, value, segment=query_segment, scale=scale)
         case _:
-            raise ValueError(f"attention implementation {implementation!r} is not one of xla, splash, flash")
+            raise ValueError(
+                f"attention implementation {implementation!r} is not one of xla, splash, flash, ring"
+            )
 
 
 @jax.custom_vjp

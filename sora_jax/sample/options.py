@@ -17,7 +17,7 @@ from sora_jax.sampling.request import Generator, Settings
 
 DEFAULT_MODEL = "gpu-128px"
 MOST_SEED = 2**32
-SETTINGS = ("steps", "guidance_scale", "sampler", "shift", "guidance_interval", "cache")
+SETTINGS = ("steps", "guidance_scale", "sampler", "shift", "guidance_interval", "context_scale", "cache")
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +31,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shift", type=float, help="of the times; above 1 spends more steps near noise")
     parser.add_argument(
         "--guidance_interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="noise levels with guidance"
+    )
+    parser.add_argument(
+        "--context_scale", type=float, help="guidance by what is given (frames, ends, surroundings); 1 = off"
     )
     parser.add_argument("--cache", type=float, help="share of change below which a step is not evaluated")
     parser.add_argument("--seed", type=int, default=1, help="the noise: one seed, one video")

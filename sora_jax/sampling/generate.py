@@ -145,13 +145,15 @@ def sample_batch(
     key = rng.key(0, "sample")
     empty = encode_text(params, conditioning.drop_all_captions(batch))
     batch = encode_text(params, batch)
+    noise = conditioning.token_noise(jax.random.fold_in(key, 0), batch)
     velocity_fn = guidance.guided(
         functools.partial(apply, params),
         guidance_scale=settings.guidance_scale,
         interval=settings.guidance_interval,
         unconditional=lambda batch: batch._replace(text=empty.text, text_segment=empty.text_segment),
+        context_scale=settings.context_scale,
+        noise=noise,
     )
-    noise = conditioning.token_noise(jax.random.fold_in(key, 0), batch)
     if settings.context_noise:
         velocity_fn = conditioning.noised_context(velocity_fn, noise=noise, level=settings.context_noise)
     tokens, skipped = sampler.sample_counted(

@@ -51,6 +51,7 @@ class Settings:
       sampler: one of `sampler.SAMPLERS`.
       shift: of the times; above 1 spends more steps near noise.
       eta: of the stochastic sampler.
+      context_scale: guidance by known tokens; 1 = off. What goes on from a video keeps to its motion with 4.
       context_noise: level in [0, 1) at which the network sees known tokens, which come back clean all the
         same: what it made itself it then trusts less, which curbs drift.
       cache: share by which the tokens move before the network is asked again; 0 = at every step.
@@ -62,6 +63,7 @@ class Settings:
     sampler: sampler.SamplerName = "euler"
     shift: float = 1.0
     eta: float = 1.0
+    context_scale: float = 1.0
     context_noise: float = 0.0
     cache: float = 0.0
 

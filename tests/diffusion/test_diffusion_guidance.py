@@ -90,3 +90,52 @@ def test_outside_the_interval_tokens_are_unguided_and_unevaluated(batch, interva
 def test_an_interval_that_is_none_is_an_error(interval):
     with pytest.raises(ValueError, match="guidance interval"):
         guidance.guided(told, guidance_scale=2, interval=interval)
+
+
+def led(xt, t, batch):
+    """A velocity that depends on how much of the clip is seen to be clean."""
+    same = (batch.segment[:, :, None] == batch.segment[:, None, :]) & (batch.segment[:, :, None] > 0)
+    return xt * t[..., None] + jnp.sum(same * (1 - t)[:, None, :], axis=-1)[..., None]
+
+
+def test_the_context_is_extrapolated_from_its_absence(batch):
+    """At free tokens of the clip with two known ones alone: 2 + 1 clean in sight, 1 without those two."""
+    calls = []
+
+    def counted(xt, t, seen):
+        jax.debug.callback(lambda: calls.append(1))
+        return led(xt, t, seen)
+
+    noise = jnp.full_like(batch.tokens, 7.0)
+    options = {"guidance_scale": 1.0, "context_scale": 3.0, "noise": noise}
+    velocity = jax.jit(guidance.guided(counted, **options))(batch.tokens, LEVEL, batch)
+    plain = led(batch.tokens, LEVEL, batch)
+    np.testing.assert_allclose(plain[0, 2], batch.tokens[0, 2] * 0.5 + 3, rtol=1e-6)
+    want = np.array(plain)
+    want[0, 2:4] += (3 - 1) * (3 - 1)
+    np.testing.assert_allclose(velocity, want, rtol=1e-6)
+    jax.effects_barrier()
+    assert len(calls) == 2
+    unknown = batch._replace(known=jnp.zeros_like(batch.known))
+    same = jax.jit(guidance.guided(counted, **options))(batch.tokens, LEVEL, unknown)
+    np.testing.assert_allclose(same, led(batch.tokens, LEVEL, unknown), rtol=1e-6)
+    jax.effects_barrier()
+    assert len(calls) == 3  # nothing is known: the blind side is not asked
+
+
+def test_text_and_context_add_up(batch):
+    def both(xt, t, seen):
+        return led(xt, t, seen) + words(seen)[..., None]
+
+    noise = jnp.zeros_like(batch.tokens)
+    found = [
+        guidance.guided(both, guidance_scale=text, context_scale=context, noise=noise)(
+            batch.tokens, LEVEL, batch
+        )
+        for text, context in ((1, 1), (2, 1), (1, 3), (2, 3))
+    ]
+    plain, text, context, all_ = map(np.asarray, found)
+    assert np.abs(text - plain).max() > 1 and np.abs(context - plain).max() > 1
+    np.testing.assert_allclose(all_ - plain, (text - plain) + (context - plain), rtol=1e-6)
+    with pytest.raises(ValueError, match="context_scale 2 needs the noise"):
+        guidance.guided(both, guidance_scale=1, context_scale=2)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from jax import export
 
+from sora_jax.nn import ring as ring_lib
 from sora_jax.nn.attention import attend
 from sora_jax.nn.flash import flash_attention
 from sora_jax.nn.partition import HEADS, ROWS, TOKENS
@@ -62,10 +63,18 @@ def flash(*arguments, query_segment, key_segment, **keywords):
     return flash_attention(*arguments, segment=query_segment, **keywords, interpret=True)
 
 
+def ring(*arguments, query_segment, key_segment, **keywords):
+    """Three blocks of keys, the last one filled up."""
+    assert query_segment is key_segment
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ring_lib, "BLOCK", 100)
+        return ring_lib.ring_attention(*arguments, segment=query_segment, **keywords)
+
+
 @pytest.fixture(
     scope="module",
-    params=[(splash, True), (splash, False), (flash, True)],
-    ids=["splash", "splash-cross", "flash"],
+    params=[(splash, True), (splash, False), (flash, True), (ring, True)],
+    ids=["splash", "splash-cross", "flash", "ring"],
 )
 def both(request):
     kernel, own = request.param
@@ -96,8 +105,9 @@ def test_what_the_kernel_cannot_do_is_an_error():
         splash(x, x, x, query_segment=ids, key_segment=ids, scale=1.0)
     with pytest.raises(ValueError, match=r"rows of 130 tokens .* pad them to 256"):
         flash(x, x, x, query_segment=ids, key_segment=ids, scale=1.0)
-    with pytest.raises(ValueError, match="attends to its own sequence"):
-        attend(*(x, x, x), query_segment=ids, key_segment=ids + 0, scale=1.0, implementation="flash")
+    for own in ("flash", "ring"):
+        with pytest.raises(ValueError, match=rf"'{own}' has no bias and attends to its own sequence"):
+            attend(*(x, x, x), query_segment=ids, key_segment=ids + 0, scale=1.0, implementation=own)
     with pytest.raises(ValueError, match="no bias"):
         bias = jnp.zeros((2, 130, 130))
         attend(

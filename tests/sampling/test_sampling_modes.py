@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -186,6 +189,50 @@ def test_an_interrupted_stream_leaves_a_valid_shorter_file(clips, tmp_path):
     found, fps = video_files.read_video(tmp_path / "cut.mp4")
     assert found.shape == (10, SIDE, SIDE, 3) and fps == FPS
     assert np.abs(found.astype(int) - clips[0][:10]).mean() < 8
+
+
+def test_a_killed_stream_leaves_a_valid_shorter_file(tmp_path):
+    """kill -9: nothing of the process' own runs any more, and all but the last second can be played."""
+    script = """
+import sys, time
+import numpy as np
+from sora_jax.data import video_files
+
+def frames():
+    for number in range(10_000):
+        yield np.full((32, 32, 3), number % 250, np.uint8)
+        print(number, flush=True)
+        time.sleep(0.002)
+
+video_files.write_mp4(sys.argv[1], frames(), fps=8, growing=True)
+"""
+    path = tmp_path / "killed.mp4"
+    command = [sys.executable, "-c", script, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if int(line) == 200:
+                process.kill()
+                break
+    assert process.returncode == -signal.SIGKILL
+    found, fps = video_files.read_video(path)
+    assert fps == 8 and 100 < len(found) < 10_000
+    shown = found.astype(int).mean((1, 2, 3))
+    assert np.abs(shown - np.arange(len(found)) % 250).max() < 4
+
+
+def test_context_guidance_changes_what_is_made_and_not_what_is_known(generator, given, made):
+    jobs = [
+        extend.extend(generator, given[0], prompt=PROMPT, latents=2),
+        create.text_to_video(
+            generator, prompt=PROMPT, frames=FRAMES, height=SIDE, width=SIDE, fps=FPS, seed=7
+        ),
+    ]
+    led = dataclasses.replace(SETTINGS, context_scale=3.0)
+    extended, plain = video.run(generator, jobs, settings=led)
+    np.testing.assert_array_equal(extended.latents[:5], given[0].latents)
+    assert np.abs(extended.latents[5:] - made["extend"].latents[5:]).max() > 1e-3
+    np.testing.assert_allclose(plain.latents, made["text"].latents, atol=2e-4)  # it has no context
 
 
 def test_context_noise_changes_what_is_made_and_not_what_is_known(generator, given, made):
