@@ -121,10 +121,10 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             config.data.stages = ((1500, ((1, 0.7), (33, 0.3))), (None, ((1, 0.15), (33, 0.85))))
             config.objective.known = ConfigDict(
                 {
-                    "none": 0.68,
+                    "none": 0.66,
                     "first_frame": 0.08,
                     "last_frame": 0.03,
-                    "prefix": 0.06,
+                    "prefix": 0.08,
                     "suffix": 0.03,
                     "both_ends": 0.05,
                     "random_frames": 0.03,

@@ -39,7 +39,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
     world = {
         "seed": 11,
         "length": length,
-        "families": (*FAMILIES, ("cuts", 0.25)) if gpu else FAMILIES,
+        "families": (*FAMILIES, ("cuts", 0.25), ("returns", 0.15)) if gpu else FAMILIES,
         "frames": ((1, 0.35), (9, 0.30), (17, 0.30), (33, 0.05)),
         "sizes": LARGE_SIZES if gpu else SMALL_SIZES,
         "heldout": "exclude",

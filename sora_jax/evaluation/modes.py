@@ -117,6 +117,13 @@ def shows_colors(video: Pixels, colors: Sequence[str], *, fps: float) -> np.ndar
     )
 
 
+def comes_back(after: Pixels, *, color: str, shape: str, fps: float) -> bool:
+    """Whether an object of this look, and no other, is seen for two frames or more."""
+    tracks = parse(after, fps=fps)
+    shown = np.flatnonzero(tracks.present.sum(0) >= 2)
+    return len(shown) == 1 and (tracks.color[shown[0]], tracks.shape[shown[0]]) == (color, shape)
+
+
 def cuts_found(video: Pixels, expected: Sequence[int], *, fps: float) -> float:
     """Share of the expected cuts (first frames of shots) that are seen within one frame."""
     seen = shots_lib.cuts(parse(video, fps=fps))

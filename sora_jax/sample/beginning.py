@@ -86,7 +86,7 @@ def _extend_arguments(parser: Parser) -> None:
     parser.add_argument("--times", type=int, default=1, help="how often")
     parser.add_argument("--backward", action="store_true", help="before the video, not after it")
     add_context(parser)
-    shared.continue_unguided(parser)
+    shared.continue_by_context(parser)
 
 
 def _extend(options: Options, generator: Generator, made: Video | None) -> Job:
@@ -110,7 +110,7 @@ def _loop_arguments(parser: Parser) -> None:
     add_video(parser)
     parser.add_argument("--latents", type=int, default=4, help="latents (of 4 frames) of the way back")
     add_context(parser)
-    shared.continue_unguided(parser)
+    shared.continue_by_context(parser)
 
 
 def _loop(options: Options, generator: Generator, made: Video | None) -> Job:
@@ -131,7 +131,7 @@ def _connect_arguments(parser: Parser) -> None:
     add_video(parser, "--to", "the video that comes last, of the same size and rate")
     parser.add_argument("--latents", type=int, default=4, help="latents (of 4 frames) between them")
     add_context(parser)
-    shared.continue_unguided(parser)
+    shared.continue_by_context(parser)
 
 
 def _connect(options: Options, generator: Generator, made: Video | None) -> Job:

@@ -78,6 +78,7 @@ def _keyframes_arguments(parser: Parser) -> None:
     )
     parser.add_argument("--frames", type=int, default=17, help="1 + a multiple of 4")
     parser.add_argument("--fps", type=float, default=8.0, help="frames per second")
+    shared.continue_by_context(parser)
 
 
 def _keyframes(options: Options, generator: Generator, made: Video | None) -> Job:

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from sora_jax import build, command
 from sora_jax.data import video_files
 from sora_jax.diffusion import sampler
-from sora_jax.sampling.request import Generator, Settings
+from sora_jax.sampling.request import CONTEXT_SCALE, Generator, Settings
 
 DEFAULT_MODEL = "gpu-128px"
 MOST_SEED = 2**32
@@ -54,9 +54,9 @@ def add_out(parser: argparse.ArgumentParser, *, default: str) -> None:
     parser.add_argument("--sheet", type=Path, help="also write a contact sheet (PNG)")
 
 
-def continue_unguided(parser: argparse.ArgumentParser) -> None:
-    """Guidance is off unless it is asked for: what goes on from a video follows it better so."""
-    parser.set_defaults(guidance_scale=1.0)
+def continue_by_context(parser: argparse.ArgumentParser) -> None:
+    """Guided by what is there and not by text, unless asked for: what goes on from a video follows it so."""
+    parser.set_defaults(guidance_scale=1.0, context_scale=CONTEXT_SCALE)
 
 
 def load(options: argparse.Namespace) -> tuple[Generator, Settings]:

@@ -13,6 +13,8 @@ from sora_jax.diffusion import sampler
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
 from sora_jax.types import PackedBatch, Params
 
+CONTEXT_SCALE = 4.0  # of what goes on from a video, unless asked otherwise
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
@@ -51,7 +53,8 @@ class Settings:
       sampler: one of `sampler.SAMPLERS`.
       shift: of the times; above 1 spends more steps near noise.
       eta: of the stochastic sampler.
-      context_scale: guidance by known tokens; 1 = off. What goes on from a video keeps to its motion with 4.
+      context_scale: guidance by known tokens; 1 = off. What goes on from a video keeps to its motion better
+        at `CONTEXT_SCALE`.
       context_noise: level in [0, 1) at which the network sees known tokens, which come back clean all the
         same: what it made itself it then trusts less, which curbs drift.
       cache: share by which the tokens move before the network is asked again; 0 = at every step.

@@ -138,15 +138,21 @@ def _event(group: _Group, verb: str, voice: _Voice, *, finite: bool) -> str:
     if verb.startswith("is thrown "):
         how = verb.removeprefix("is ")
         return f"{'are' if plural else 'is'} {how}" if finite else how
+    if verb.startswith("leaves "):
+        side = verb.removeprefix("leaves ").removesuffix(" and comes back")
+        back = voice.of((("come back", "comes back", "coming back"), ("return", "returns", "returning")))
+        leave = ("leave", "leaves", "leaving")
+        form = (0 if plural else 1) if finite else 2
+        return f"{leave[form]} {side} and {back[form]}"
     where = verb.removeprefix("bounces ")
     return f"{'bounce' if plural else 'bounces'} {where}" if finite else f"bouncing {where}"
 
 
-def _again(verb: str, before: str, *, plural: bool) -> str:
+def _again(group: _Group, verb: str, before: str, voice: _Voice) -> str:
     """A second event in the same breath: "bounces off the floor", or "off the floor" after another bounce."""
     if before.startswith("bounces"):
         return verb.removeprefix("bounces ")
-    return verb.replace("bounces", "bounce") if plural else verb
+    return _event(group, verb, voice, finite=True)
 
 
 def _short(facts: Facts, voice: _Voice) -> str:
@@ -173,7 +179,8 @@ def _short(facts: Facts, voice: _Voice) -> str:
     bare = []
     for group in groups:
         verbs = [v for v, i, _ in facts.events if i in group.members]
-        verb = next((v for v in verbs if v.startswith("bounces")), verbs[0] if verbs else None)
+        told = [v for v in verbs if v.startswith(("bounces", "leaves"))] or verbs
+        verb = told[0] if told else None
         if verb:
             action = _event(group, verb, voice, finite=finite and len(groups) == 1)
         else:
@@ -247,7 +254,7 @@ def _descriptive(facts: Facts, voice: _Voice, *, usual: int = USUAL_BYTES) -> st
         verbs = list(dict.fromkeys(verbs))[:2]
         phrase = _event(group, verbs[0], voice, finite=True)
         if len(verbs) > 1:
-            phrase += " and then " + _again(verbs[1], verbs[0], plural=group.plural)
+            phrase += " and then " + _again(group, verbs[1], verbs[0], voice)
         if _noun(group, size=True) in bare:
             bare.remove(_noun(group, size=True))
             opening.append(f"{_noun(group, size=True)} {phrase}")

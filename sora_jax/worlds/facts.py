@@ -45,7 +45,8 @@ class Facts:
       relations: (i, "left of" | "right of" | "above" | "below", j); of a state, those that hold clearly in
         every frame, each pair in both directions.
       events: (verb, i, j) in order of time, j = -1 where no second object takes part; verbs are "hits",
-        "bounces off the left wall" (right wall, floor, ceiling), "falls", "is thrown " + a compass word.
+        "bounces off the left wall" (right wall, floor, ceiling), "falls", "is thrown " + a compass word,
+        "leaves on the left and comes back" (on the right, at the top, at the bottom).
       count: of objects; None where a prompt leaves it open.
     """
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sora_jax.types import Body
+from sora_jax.worlds import returning
 from sora_jax.worlds import scene as scene_lib
 from sora_jax.worlds.placing import (
     TRIES,
@@ -17,6 +18,7 @@ from sora_jax.worlds.placing import (
     add_mover,
     add_resting,
     apart,
+    compose,
     looks,
     place,
     span,
@@ -57,22 +59,6 @@ def shows_held_out(scene: Scene) -> bool:
     return False
 
 
-def _scene(draw: Draw, family: Family, items: list[Item], **more) -> Scene:
-    return Scene(
-        family=family,
-        bodies=tuple(i.body for i in items),
-        position=np.array([(i.x, i.y) for i in items]),
-        velocity=np.array([(i.vx, i.vy) for i in items]),
-        angle=np.array([i.angle for i in items]),
-        spin=np.array([i.spin for i in items]),
-        frames=draw.frames,
-        height=draw.height,
-        width=draw.width,
-        fps=draw.fps,
-        **more,
-    )
-
-
 def _count(draw: Draw, family: Family) -> int:
     return draw.pick((1, 2, 3, 4, 5), COUNTS[family])
 
@@ -82,7 +68,7 @@ def uniform(draw: Draw) -> Scene:
     items: list[Item] = []
     for group in looks(draw, _count(draw, "uniform"), grouped=True):
         add_mover(draw, items, group)
-    return _scene(draw, "uniform", items) if items else uniform(draw)
+    return compose(draw, "uniform", items) if items else uniform(draw)
 
 
 def arrangement(draw: Draw) -> Scene:
@@ -91,7 +77,7 @@ def arrangement(draw: Draw) -> Scene:
     for group in looks(draw, _count(draw, "arrangement"), grouped=True):
         add_resting(draw, items, group)
     draw.rng.shuffle(items)  # pyright: ignore[reportArgumentType]
-    return _scene(draw, "arrangement", items) if items else arrangement(draw)
+    return compose(draw, "arrangement", items) if items else arrangement(draw)
 
 
 def beside(draw: Draw) -> Scene:
@@ -104,7 +90,7 @@ def beside(draw: Draw) -> Scene:
     for group in groups[1:]:
         add_resting(draw, items, group)
     draw.rng.shuffle(items)  # pyright: ignore[reportArgumentType]
-    return _scene(draw, "beside", items) if items else beside(draw)
+    return compose(draw, "beside", items) if items else beside(draw)
 
 
 def parabola(draw: Draw) -> Scene:
@@ -121,7 +107,7 @@ def parabola(draw: Draw) -> Scene:
                 break
     if not items:
         return uniform(draw)
-    return _scene(draw, "parabola", items, gravity=(0.0, -gravity))
+    return compose(draw, "parabola", items, gravity=(0.0, -gravity))
 
 
 def _throw(draw: Draw, gravity: float) -> tuple[float, float]:
@@ -176,7 +162,7 @@ def bounce(draw: Draw) -> Scene:
         if gravity:
             item.vx, item.vy = (0.0 if draw.rng.random() < 0.5 else item.vx / 2), 0.0
         items.append(item)
-    return _scene(draw, "bounce", items, gravity=(0.0, -gravity), contacts=True, box=True)
+    return compose(draw, "bounce", items, gravity=(0.0, -gravity), contacts=True, box=True)
 
 
 def _stays(draw: Draw, item: Item) -> bool:
@@ -199,7 +185,7 @@ def collision(draw: Draw) -> Scene:
             if place(draw, item, items):
                 items.append(item)
         draw.rng.shuffle(items)  # pyright: ignore[reportArgumentType]
-        return _scene(draw, "collision", items, contacts=True)
+        return compose(draw, "collision", items, contacts=True)
     return beside(draw)
 
 
@@ -269,13 +255,18 @@ def _shot(draw: Draw, cast: Sequence[Body], before: Scene | None) -> Scene | Non
             add(draw, items, [body])
         if [item.body for item in items] != list(cast):
             continue
-        scene = _scene(draw, "cuts", items)
+        scene = compose(draw, "cuts", items)
         if before is None:
             return scene
         last = before.position + before.velocity * (before.frames / before.fps)
         if np.hypot(*(scene.position - last).T).min() > 2.0:
             return scene
     return None
+
+
+def returns(draw: Draw) -> Scene:
+    """Something leaves the frame and comes back (`returning`); too short a clip shows plain motion."""
+    return returning.find(draw) or uniform(draw)
 
 
 FAMILIES: dict[Family, Callable[[Draw], Scene]] = {
@@ -286,4 +277,5 @@ FAMILIES: dict[Family, Callable[[Draw], Scene]] = {
     "beside": beside,
     "arrangement": arrangement,
     "cuts": cuts,
+    "returns": returns,
 }

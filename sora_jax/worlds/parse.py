@@ -61,6 +61,10 @@ _VERTICAL, _SIDE = r"(up|down)(?:wards?)?", r"(?:to(?:wards?)? the )?(left|right
 _DIRECTION = rf"(?:{_VERTICAL}(?:\s+and|,)?[\s-]+{_SIDE}|{_VERTICAL}|{_SIDE})(?!\w)"
 _THROW = re.compile(rf"\b(?:thrown|tossed|throws?) {_DIRECTION}")
 _FALL = re.compile(r"\b(?:falls?|falling|drops?|dropping|dropped)(?: down(?:wards?)?)?\b")
+_LEAVE = re.compile(
+    r"\b(?:leav(?:es?|ing)|exit(?:s|ing)?)(?: the frame)? (on the (?:left|right)|at the (?:top|bottom)),?"
+    r" and (?:comes? back|coming back|returns?|returning)\b"
+)
 _STILL = re.compile(r"\b(?:at rest|still|stationary|resting|motionless|not moving)\b")
 _HEADING = re.compile(rf"\b{_DIRECTION}")
 _ORIGIN = re.compile(  # where it is or comes from, which is not where it goes
@@ -112,7 +116,7 @@ def parse_prompt(text: str) -> Facts | None:
 
     Args:
       text: English; colours of `scene.PALETTE`, shapes, sizes, counts to five, eight directions, two speeds,
-        four relations, hits, bounces, falls and throws.
+        four relations, hits, bounces, falls, throws, and leaving to come back.
     """
     story = _Story()
     for sentence in re.split(r"[.;!?]+", text.lower()):
@@ -147,7 +151,8 @@ def _read(sentence: str, story: _Story) -> None:
 
 def _predicate(text: str, subjects: list[int], story: _Story) -> Callable[[list[int]], None] | None:
     """Record what the text says of its subjects; returns what is to be done with the next noun phrase."""
-    text = _ORIGIN.sub("", text)
+    leave = _LEAVE.search(text)
+    text = _ORIGIN.sub("", text.replace(leave[0], " ", 1) if leave else text)
     if re.search(r"\b(?:both|all)\b", text):
         subjects = list(range(len(story.objects)))
     relation, hit = _RELATION.search(text), _HIT.search(text)
@@ -169,6 +174,8 @@ def _predicate(text: str, subjects: list[int], story: _Story) -> Callable[[list[
     if throw := _THROW.search(text):
         event(f"is thrown {_compass(throw)}")
         text = text.replace(throw[0], " ", 1)
+    if leave:
+        event(f"leaves {leave[1]} and comes back")
     if fall := _FALL.search(text):
         event("falls")
         text = text.replace(fall[0], " ", 1)

@@ -14,6 +14,7 @@ import numpy as np
 
 from sora_jax.types import Body, Shape, SizeWord
 from sora_jax.worlds import scene as scene_lib
+from sora_jax.worlds.scene import Family, Scene
 
 Heldout = Literal["exclude", "only", "any"]
 
@@ -236,3 +237,20 @@ def add_resting(draw: Draw, items: list[Item], group: list[Body]) -> None:
             if place(draw, item, items, near=near):
                 items.append(item)
                 break
+
+
+def compose(draw: Draw, family: Family, items: list[Item], **more) -> Scene:
+    """The scene of these items; `more` are other fields of `Scene`."""
+    return Scene(
+        family=family,
+        bodies=tuple(i.body for i in items),
+        position=np.array([(i.x, i.y) for i in items]),
+        velocity=np.array([(i.vx, i.vy) for i in items]),
+        angle=np.array([i.angle for i in items]),
+        spin=np.array([i.spin for i in items]),
+        frames=draw.frames,
+        height=draw.height,
+        width=draw.width,
+        fps=draw.fps,
+        **more,
+    )

@@ -57,7 +57,7 @@ CARDINAL: tuple[str, ...] = ("left", "right", "up", "down")
 DIAGONAL: tuple[str, ...] = tuple(word for word in DIRECTIONS if word not in CARDINAL)
 DIRECTION_JITTER = math.radians(12)
 
-Family = Literal["uniform", "parabola", "bounce", "collision", "beside", "arrangement", "cuts"]
+Family = Literal["uniform", "parabola", "bounce", "collision", "beside", "arrangement", "cuts", "returns"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,6 +72,7 @@ class Scene:
       gravity: (x, y), world units/s^2.
       contacts: objects collide with each other (pymunk); otherwise motion is in closed form.
       box: the frame's edges are walls (implies contacts).
+      margin: of a box, how far outside the frame its walls are, world units: then nobody sees them.
       frames, height, width: of the clip, pixels.
       fps: frames per second; frame k is the instant k / fps.
       background: RGB in [0, 1].
@@ -87,6 +88,7 @@ class Scene:
     gravity: tuple[float, float] = (0.0, 0.0)
     contacts: bool = False
     box: bool = False
+    margin: float = 0.0
     frames: int
     height: int
     width: int

@@ -14,6 +14,7 @@ from sora_jax.worlds.scene import Scene
 
 STEP_RATE = 240.0  # pymunk steps per second, at least
 WALLS = ("left wall", "right wall", "floor", "ceiling")
+SIDES = (("on the left", "on the right"), ("at the bottom", "at the top"))
 
 
 def simulate(scene: Scene) -> tuple[np.ndarray, SceneState]:
@@ -48,7 +49,25 @@ def evolve(scene: Scene) -> SceneState:
 
 def _motion(shot: Scene):
     """(position, velocity, angle, contact, wall_contact, events) of one shot."""
-    return _with_contacts(shot) if shot.contacts or shot.box else _in_closed_form(shot)
+    *arrays, events = _with_contacts(shot) if shot.contacts or shot.box else _in_closed_form(shot)
+    if shot.family == "returns":
+        events = sorted([*events, *absences(shot, arrays[0])])
+    return *arrays, events
+
+
+def absences(scene: Scene, position: np.ndarray) -> list[tuple[float, str, int, int]]:
+    """Of a scene of things that return: the first instant without each that is gone for a while."""
+    half = np.array(scene_lib.extent(scene.height, scene.width))
+    found = []
+    for k, body in enumerate(scene.bodies):
+        over = np.abs(position[:, k]) - half - scene_lib.reach(body)
+        change = np.diff((over > 0).any(1).astype(int))
+        for first in 1 + np.flatnonzero(change == 1):
+            if (change[first:] == -1).any():
+                axis = int(over[first].argmax())
+                side = SIDES[axis][int(position[first, k, axis] > 0)]
+                found.append((first / scene.fps, f"leaves {side} and comes back", k, -1))
+    return found
 
 
 def _in_closed_form(scene: Scene):
@@ -94,7 +113,9 @@ def _with_contacts(scene: Scene):
         frame, seconds = clock["frame"], clock["seconds"]
         if second > objects:  # walls are numbered after the objects
             wall_contact[frame, first - 1] = True
-            events.append((seconds, f"bounces off the {WALLS[second - objects - 1]}", first - 1, -1))
+            if scene.margin == 0:  # else nobody sees the wall
+                wall = WALLS[second - objects - 1]
+                events.append((seconds, f"bounces off the {wall}", first - 1, -1))
         else:
             a, b = first - 1, second - 1
             contact[frame, a, b] = contact[frame, b, a] = True
@@ -137,7 +158,7 @@ def _add_body(space: pymunk.Space, scene: Scene, k: int) -> pymunk.Body:
 
 
 def _add_walls(space: pymunk.Space, scene: Scene) -> None:
-    x, y = scene_lib.extent(scene.height, scene.width)
+    x, y = (half + scene.margin for half in scene_lib.extent(scene.height, scene.width))
     thick, far = 5.0, 60.0  # thick enough that nothing passes through within a step
     ends = (
         ((-x - thick, -far), (-x - thick, far)),

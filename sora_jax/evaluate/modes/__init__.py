@@ -18,7 +18,7 @@ import numpy as np
 
 from sora_jax import command
 from sora_jax.evaluate import sampling
-from sora_jax.evaluate.modes import asking, changing, continuing, joining
+from sora_jax.evaluate.modes import asking, changing, continuing, joining, returning
 from sora_jax.evaluate.modes.bench import Bench, Found, held_out
 from sora_jax.evaluation import text_alignment
 
@@ -26,6 +26,7 @@ MODES: dict[str, Callable[[Bench], Found]] = {
     "animate": continuing.animate,
     "forward": continuing.forward,
     "backward": continuing.backward,
+    "returning": returning.returning,
     "drift": continuing.drift,
     "loop": joining.loop,
     "connect": joining.connecting,

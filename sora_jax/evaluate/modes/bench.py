@@ -11,7 +11,7 @@ import numpy as np
 
 from sora_jax.evaluation import report, text_alignment
 from sora_jax.sampling import video
-from sora_jax.sampling.request import Generator, Settings
+from sora_jax.sampling.request import CONTEXT_SCALE, Generator, Settings
 from sora_jax.sampling.video import Job, Video
 from sora_jax.types import Clip
 from sora_jax.worlds.parse import parse_prompt
@@ -23,11 +23,12 @@ MORE = (WHOLE - GIVEN) // 4  # latents that an extension adds
 SEEN_SIZES = ((64, 64), (64, 96), (96, 96))
 UNSEEN_SIZES = ((80, 80), (112, 64), (48, 96))
 
-# How a video is continued: guided by its text as the card says, or left to what was there before.
+# How a video is continued: as the command does it, guided by what was there before; by nothing; by its text
+# as the model's card says.
 CONTINUED: dict[str, dict[str, float]] = {
-    "mode": {},
-    "mode, guidance 1": {"guidance_scale": 1.0},
-    "guidance 1, context noise 0.05": {"guidance_scale": 1.0, "context_noise": 0.05},
+    "mode": {"guidance_scale": 1.0, "context_scale": CONTEXT_SCALE},
+    "no guidance": {"guidance_scale": 1.0},
+    "guided by text": {},
 }
 STRENGTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -56,6 +57,10 @@ class Bench:
     def changed(self, changes: Mapping[str, Any]) -> Bench:
         """The same with other settings of the sampler."""
         return dataclasses.replace(self, settings=dataclasses.replace(self.settings, **changes))
+
+    def of(self, clips: Sequence[Clip]) -> Bench:
+        """The same with other clips."""
+        return dataclasses.replace(self, clips=clips)
 
     def frames(self, videos: Sequence[Video]) -> list[np.ndarray]:
         """Their pixels."""

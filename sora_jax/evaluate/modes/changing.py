@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from sora_jax.evaluate.modes.bench import (
+    CONTINUED,
     GIVEN,
     SIDE,
     STRENGTHS,
@@ -123,29 +124,21 @@ def filling(bench: Bench) -> Found:
     """P12: the first frame and the last four are given, twelve between them are filled in."""
     clips, generator = bench.clips, bench.generator
     at = (0, 13, 14, 15, 16)
-    made = bench.frames(
-        bench.make(
-            [
-                edit.keyframes(
-                    generator,
-                    {n: c.video[n] for n in at},
-                    prompt=prompt_of(c),
-                    frames=GIVEN,
-                    fps=c.fps,
-                    seed=k,
-                )
-                for k, c in enumerate(clips)
-            ]
+    jobs = [
+        edit.keyframes(
+            generator, {n: c.video[n] for n in at}, prompt=prompt_of(c), frames=GIVEN, fps=c.fps, seed=k
         )
-    )
+        for k, c in enumerate(clips)
+    ]
+    made = {name: bench.frames(bench.changed(changes).make(jobs)) for name, changes in CONTINUED.items()}
     faded = [
         np.concatenate([c.video[:1], measures.cross_fade(c.video[:1], c.video[13:], 12), c.video[13:GIVEN]])
         for c in clips
     ]
     floor = [bench.through(c.video[:GIVEN], c.fps) for c in clips]
-    bench.sheet("keyframes", [(prompt_of(c), f) for c, f in list(zip(clips, made, strict=True))[:6]])
+    bench.sheet("keyframes", [(prompt_of(c), f) for c, f in list(zip(clips, made["mode"], strict=True))[:6]])
     between, known = slice(1, 13), list(at)
-    ways = {"mode": made, "cross-fade": faded, "reconstruction": floor}
+    ways = {**made, "cross-fade": faded, "reconstruction": floor}
     return {
         "PSNR of the frames between, dB": {
             name: [measures.psnr(f[between], c.video[between]) for f, c in zip(frames, clips, strict=True)]

@@ -19,7 +19,11 @@ from sora_jax.evaluate.modes.bench import (
 )
 from sora_jax.evaluation import modes as measures
 from sora_jax.sampling import create, extend, stream
+from sora_jax.sampling.request import CONTEXT_SCALE
 from sora_jax.worlds.scene import PALETTE
+
+# How a long video is guided: by its text, as the command does it; by what was there before, too.
+LONG: dict[str, dict[str, float]] = {"mode": {}, "text and context": {"context_scale": CONTEXT_SCALE}}
 
 
 def animate(bench: Bench) -> Found:
@@ -62,7 +66,7 @@ def forward(bench: Bench) -> Found:
     for label, changes in CONTINUED.items():
         extended[label] = bench.frames(bench.changed(changes).make(jobs))
     floor = [bench.through(c.video, c.fps) for c in clips]
-    chained = _chain(bench, [f[:GIVEN] for f in floor], [prompt_of(c) for c in clips], times=1)
+    chained = chain(bench, [f[:GIVEN] for f in floor], [prompt_of(c) for c in clips], times=1)
     ways = {
         **extended,
         "last frame as an image": chained,
@@ -85,12 +89,12 @@ def forward(bench: Bench) -> Found:
         found["object from the truth, world units"][name] = [
             measures.places_apart(f, c.video[GIVEN:], fps=c.fps) for f, c in zip(after, clips, strict=True)
         ]
-    shown = zip(clips, extended["mode, guidance 1"], strict=True)
+    shown = zip(clips, extended["mode"], strict=True)
     bench.sheet("forward", [(prompt_of(c), f) for c, f in list(shown)[:6]])
     return found
 
 
-def _chain(
+def chain(
     bench: Bench, videos: Sequence[np.ndarray], prompts: Sequence[str], *, times: int
 ) -> list[np.ndarray]:
     """The naive way to extend: the last frame is an image that is animated, again and again."""
@@ -127,7 +131,7 @@ def drift(bench: Bench, *, times: int = 10) -> Found:
             )
         rows.append((label, bench.frames(made)))
     floor = [bench.through(f, c.fps) for f, c in zip(still, clips, strict=True)]
-    rows.append(("last frame as an image", _chain(bench, floor, prompts, times=times)))
+    rows.append(("last frame as an image", chain(bench, floor, prompts, times=times)))
     for name, videos in rows:
         parts = [
             [f[:GIVEN], *(f[GIVEN + k * size : GIVEN + (k + 1) * size] for k in range(times))] for f in videos
@@ -148,7 +152,7 @@ def backward(bench: Bench) -> Found:
     later = [bench.encoded(c.video[WHOLE - GIVEN :], c.fps) for c in clips]
     both = [
         bench.frames(
-            bench.make(
+            bench.changed(CONTINUED["mode"]).make(
                 [
                     extend.extend_backward(
                         generator, v, prompt=prompt_of(c), latents=MORE, seed=1000 * side + k
@@ -184,7 +188,7 @@ def backward(bench: Bench) -> Found:
     }
 
 
-def long(bench: Bench, *, seconds: int = 20, fps: float = 16.0) -> Found:
+def long(bench: Bench, *, seconds: int = 60, fps: float = 16.0) -> Found:
     """P9, E3: window after window; how long is what is seen what was asked for?"""
     looks = [("red", "circle"), ("blue", "square"), ("green", "circle"), ("purple", "triangle")]
     prompts = [f"a {color} {shape} at rest" for color, shape in looks]
@@ -192,7 +196,7 @@ def long(bench: Bench, *, seconds: int = 20, fps: float = 16.0) -> Found:
     prompts += ["a red circle and a cyan circle bounce around in a box"]
     found: Found = {"right frames": {}, "seconds until none is right": {}}
     shown = []
-    for name, changes in CONTINUED.items():
+    for name, changes in LONG.items():
         settings = bench.changed(changes).settings
         right, lasted = [], []
         for number, prompt in enumerate(prompts):

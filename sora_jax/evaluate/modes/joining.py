@@ -16,8 +16,6 @@ from sora_jax.evaluate.modes.bench import (
 from sora_jax.evaluation import modes as measures
 from sora_jax.sampling import connect
 
-WAYS = ("mode", "mode, guidance 1")
-
 
 def loop(bench: Bench) -> Found:
     """P5: the seam is no larger a step than the others."""
@@ -27,11 +25,11 @@ def loop(bench: Bench) -> Found:
         connect.loop(generator, v, prompt=p, latents=MORE, seed=k)
         for k, (v, p) in enumerate(zip(bench.given(), prompts, strict=True))
     ]
-    made = {name: bench.frames(bench.changed(CONTINUED[name]).make(jobs)) for name in WAYS}
+    made = {name: bench.frames(bench.changed(CONTINUED[name]).make(jobs)) for name in CONTINUED}
     floor = [bench.through(c.video[:GIVEN], c.fps) for c in clips]
     faded = [np.concatenate([f, measures.cross_fade(f, f, 4 * MORE - 1)]) for f in floor]
     ways = {**made, "cross-fade": faded, "played again": floor}
-    bench.sheet("loop", [(p, f) for p, f in list(zip(prompts, made[WAYS[-1]], strict=True))[:6]])
+    bench.sheet("loop", [(p, f) for p, f in list(zip(prompts, made["mode"], strict=True))[:6]])
     return {
         "seam / median step": {name: [measures.seam(f) for f in frames] for name, frames in ways.items()},
         "largest / mean step": {
@@ -61,14 +59,14 @@ def connecting(bench: Bench) -> Found:
         connect.connect(generator, given[i], given[j], prompt=prompt(i, j), latents=MORE, seed=i)
         for i, j in pairs
     ]
-    made = {name: bench.frames(bench.changed(CONTINUED[name]).make(jobs)) for name in WAYS}
+    made = {name: bench.frames(bench.changed(CONTINUED[name]).make(jobs)) for name in CONTINUED}
     gap = 4 * MORE
     faded = [
         np.concatenate([floor[i], measures.cross_fade(floor[i], floor[j], gap), floor[j]]) for i, j in pairs
     ]
     cut = [np.concatenate([floor[i], floor[j]]) for i, j in pairs]
     ramped = 4  # frames of the latent of each side that may give way
-    bench.sheet("connect", [(prompt(*p), f) for p, f in list(zip(pairs, made[WAYS[-1]], strict=True))[:6]])
+    bench.sheet("connect", [(prompt(*p), f) for p, f in list(zip(pairs, made["mode"], strict=True))[:6]])
     return {
         "PSNR of the first end, dB": {
             **{
