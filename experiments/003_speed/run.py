@@ -30,7 +30,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 HERE = Path(__file__).parent
-OURS = {"ours": [], "ours, scanned": ["--scan"]}
+OURS = {"ours": [], "ours, ring": ["--attention", "ring"], "ours, scanned": ["--scan"]}
 PEERS = {
     "PyTorch DiT": ["--model", "dit"],
     "PyTorch DiT, compiled": ["--model", "dit", "--compile"],
@@ -99,7 +99,7 @@ def write(results: dict[str, dict[str, Any]], out: Path) -> None:
 def _command(name: str, device: str, peers: str) -> list[str]:
     if name in OURS:
         gpu = ["--dtype", "bfloat16", "--attention", "flash"] if device == "cuda" else []
-        return [sys.executable, str(HERE / "ours.py"), *OURS[name], *gpu]
+        return [sys.executable, str(HERE / "ours.py"), *gpu, *OURS[name]]
     return [peers, str(HERE / "peers.py"), *PEERS[name], "--device", device]
 
 
