@@ -8,6 +8,7 @@
 | smoke | tiny | 2 cores | 1 minute | nothing: it shows that the road is open |
 | cpu | xs | 2 cores | hours, on from what is shipped | see experiments/001_release |
 | gpu | xs | one H200 | 6 minutes, 3319 steps | see sora_jax/pretrained/*/card.md |
+| gpu_more | xs | one H200 | not run yet | on from what is shipped, with returns and more prefixes |
 | phyworld_cpu | nano or mu | 2 cores | see experiments/004_phyworld | |
 | phyworld_gpu | s or b | one H200 | not run yet | |
 | s, b, l, xl, 2b, 7b, wan-1.3b | as named | TPU slices | see experiments/002_plans | compiled, not run |
@@ -111,7 +112,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             # On from what is shipped, which had its images first.
             config.update(start_from="gpu-128px")
             config.model.update(size="xs", levels=96)
-        case "gpu":
+        case "gpu" | "gpu_more":
             # As large as may be shipped with the repository in bfloat16; every way of prompting is trained.
             config.autoencoder = "gpu-128px"
             config.model.update(size="xs", text="bytes_ti", dtype="bfloat16", levels=96, scan=True)
@@ -137,6 +138,11 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             config.train.update(checkpoint_every=2000, checkpoint_minutes=2.0)
             config.optimizer.update(learning_rate=8e-3, cooldown_steps=6000, warmup_steps=300)
             config.evaluation.update(batches=4, prompts=())
+            if variant == "gpu_more":  # on from what is shipped: no images first, half the steps
+                config.update(start_from="gpu-128px")
+                config.data.stages = ((None, ((1, 0.1), (33, 0.9))),)
+                config.train.update(total_steps=6000)
+                config.optimizer.update(learning_rate=4e-3, cooldown_steps=4000)
         case "phyworld_smoke" | "phyworld_cpu" | "phyworld_gpu":
             _phyworld(config, variant.removeprefix("phyworld_"))
         case "s" | "b" | "l" | "xl" | "2b" | "7b" | "wan-1.3b":

@@ -22,8 +22,8 @@ NAMES = ("autoencoder", "freeze", "latents", "transformer", "export", "evaluate"
 SHIPPED = "gpu-128px"  # whose autoencoder the gpu tier takes: a convolution, it is as good at 128 px
 
 
-def stages_of(tier: str, run: Path) -> list[Stage]:
-    """Every stage of a tier, in the order of `NAMES`."""
+def stages_of(tier: str, run: Path, *, more: bool = False) -> list[Stage]:
+    """Every stage of a tier, in the order of `NAMES`; `more`: the gpu tier's transformer is trained on."""
     ae, frozen, latents, dit, model = (
         str(run / name) for name in ("autoencoder", "frozen", "latents", "transformer", "model")
     )
@@ -49,7 +49,13 @@ def stages_of(tier: str, run: Path) -> list[Stage]:
         ),
         "transformer": (
             [
-                *("sora_jax.train", "--config", f"configs/dit.py:{tier}", "--workdir", dit),
+                *(
+                    "sora_jax.train",
+                    "--config",
+                    f"configs/dit.py:{tier}{'_more' if more else ''}",
+                    "--workdir",
+                    dit,
+                ),
                 *(f"--config.autoencoder={frozen}", f"--config.data.latents={latents}"),
             ],
             run / "transformer/finished",
@@ -85,10 +91,13 @@ def main() -> int:
     parser.add_argument("--tier", choices=("smoke", "cpu", "gpu"), default="cpu")
     parser.add_argument("--run", type=Path, required=True, help="folder of this run, outside the repository")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop and save after this long")
+    parser.add_argument("--more", action="store_true", help="gpu tier: train on what is shipped, not anew")
     parser.add_argument("--scratch", action="store_true", help="do not start from what is shipped")
     parser.add_argument("--until", choices=NAMES, default=NAMES[-1], help="last stage to run")
     options = parser.parse_args()
-    todo = stages_of(options.tier, options.run.resolve())
+    if options.more and (options.tier != "gpu" or options.scratch):
+        parser.error("--more is for --tier gpu without --scratch; the cpu tier goes on from what is shipped")
+    todo = stages_of(options.tier, options.run.resolve(), more=options.more)
     if options.scratch:
         todo = [
             dataclasses.replace(s, arguments=[*s.arguments, "--config.start_from="])

@@ -2,7 +2,8 @@
 
     python experiments/003_speed/work.py            # about 10 minutes on 2 cores
 
-Writes work.json and work.png into --out. Each reading that is about memory is a process of its own.
+Writes work.json and work.png into --out; with --parts, those parts alone, beside what is there. Each reading
+that is about memory is a process of its own.
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ from matplotlib import pyplot as plt
 HERE = Path(__file__).parent
 MODEL = "gpu-128px"
 TOKENS = (1024, 2048, 4096, 8192, 16384, 32768, 65536)
+PLAIN = 16384  # tokens, the most of plain attention: the logits of twice as many are 12 GiB
 CLIPS = (10_000, 100_000, 1_000_000)
 FRAMES = (17, 33, 65, 129, 257)
+PARTS = ("forward", "ring", "decode", "planning", "loader", "rows")
 
 
 def main() -> None:
@@ -45,21 +48,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=HERE / "cpu")
     parser.add_argument("--tokens", nargs="+", type=int, default=TOKENS)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--one", nargs=2, default=None, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         what, size = options.one
-        print(json.dumps({"tokens": forward, "decode": decode}[what](int(size))))
+        print(json.dumps(decode(int(size)) if what == "decode" else forward(int(size), attention=what)))
         return
-    found = {
-        "forward": {n: _alone("tokens", n) for n in options.tokens},
-        "decode": {n: _alone("decode", n) for n in FRAMES},
-        "planning": {n: planning(n) for n in CLIPS},
-        "loader": loader(),
-        "rows": rows_against_padding(),
+    parts: dict[str, Callable[[], Any]] = {
+        "forward": lambda: {n: _alone("xla", n) for n in options.tokens if n <= PLAIN},
+        "ring": lambda: {n: _alone("ring", n) for n in options.tokens},
+        "decode": lambda: {n: _alone("decode", n) for n in FRAMES},
+        "planning": lambda: {n: planning(n) for n in CLIPS},
+        "loader": loader,
+        "rows": rows_against_padding,
     }
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "work.json").write_text(json.dumps(found, indent=1))
+    path = options.out / "work.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    for name in options.parts:
+        found[name] = parts[name]()
+        path.write_text(json.dumps(found, indent=1))
     plot(found, options.out / "work.png")
     print(json.dumps(found, indent=1))
 
@@ -76,17 +85,17 @@ def _gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def forward(tokens: int) -> dict[str, Any]:
+def forward(tokens: int, *, attention: str) -> dict[str, Any]:
     """Seconds and GiB of one forward pass of the width 192, depth 6 over one clip of so many tokens."""
     from ours import batch_of, model_of, with_text
 
     shape = Shape(192, 6, (tokens // 64, 8, 8), 1)
-    model = model_of(shape, scan=True, dtype="float32", attention="xla", remat="none")
+    model = model_of(shape, scan=True, dtype="float32", attention=attention, remat="none")
     batch = with_text(batch_of(shape, 1), shape.width)
     t = jnp.full(batch.segment.shape, 0.5)
     params = jax.jit(model.init)(jax.random.key(0), batch.tokens[:, :64], t[:, :64], _cut(batch, 64))
     apply = jax.jit(model.apply)
-    seconds = times(lambda _: float(jnp.sum(apply(params, batch.tokens, t, batch))), budget=3.0, least=2)
+    seconds = times(lambda _: float(jnp.sum(apply(params, batch.tokens, t, batch))), budget=3.0, least=1)
     flops = count_flops(model, rows=1, tokens=tokens, text=64, text_width=shape.width)
     return {"seconds": float(np.median(seconds)), "gib": _gib(), "flops": flops}
 
@@ -199,14 +208,19 @@ def loader(clips: int = 2000, batches: int = 60) -> dict[str, Any]:
 def plot(found: dict[str, Any], path: Path) -> None:
     """Seconds and GiB against tokens, and GiB against frames."""
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.6))
-    panels: list[tuple[str, Callable[[dict], float], str, str]] = [
-        ("forward", lambda row: row["seconds"], "tokens", "s, forward pass"),
-        ("forward", lambda row: row["gib"], "tokens", "GiB, forward pass"),
-        ("decode", lambda row: row["gib"], "frames of 64 x 64", "GiB, decoding"),
+    passes = {"forward": "plain attention", "ring": "ring, one device"}
+    panels: list[tuple[dict[str, str], str, str, str]] = [
+        (passes, "seconds", "tokens", "s, forward pass"),
+        (passes, "gib", "tokens", "GiB, forward pass"),
+        ({"decode": "decoder"}, "gib", "frames of 64 x 64", "GiB, decoding"),
     ]
-    for axis, (name, value, across, up) in zip(axes, panels, strict=True):
-        points = [(n, value(row)) for n, row in found[name].items() if "error" not in row]
-        axis.loglog(*zip(*points, strict=True), marker="o")
+    for axis, (lines, value, across, up) in zip(axes, panels, strict=True):
+        for name, label in lines.items():
+            rows = found.get(name, {}).items()
+            points = [(int(n), row[value]) for n, row in rows if "error" not in row]
+            if points:
+                axis.loglog(*zip(*points, strict=True), marker="o", label=label)
+        axis.legend()
         axis.set_xlabel(across)
         axis.set_ylabel(up)
     figure.tight_layout()

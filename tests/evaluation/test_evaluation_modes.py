@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from sora_jax import command, evaluate
+from sora_jax.evaluate.modes import returning
+from sora_jax.evaluate.modes.bench import GIVEN
 from sora_jax.evaluation import modes
 from sora_jax.worlds import render, scene
 
@@ -89,6 +91,25 @@ def test_cuts_and_cast():
     other = np.concatenate([shot("red", -3.0), shot("blue", 1.0)])
     assert modes.cast_kept(other, [8], fps=FPS) == 0
     assert modes.cuts_found(film(line(16)), [8], fps=FPS) == 0
+
+
+def test_what_comes_back_is_of_the_look_that_left():
+    look = {"color": "red", "shape": "circle", "fps": FPS}
+    assert modes.comes_back(film(line(16)), **look)
+    empty = np.full_like(film(line(16)), 240)
+    assert not modes.comes_back(empty, **look)
+    assert not modes.comes_back(np.concatenate([empty, film(line(1))]), **look)  # for one frame alone
+    assert not modes.comes_back(film(line(16), color="blue"), **look)
+    assert not modes.comes_back(film(line(16), shape="bar"), **look)
+
+
+def test_clips_of_what_is_gone_show_it_leave_and_return():
+    for clip in returning.gone_clips(4):
+        (body,) = clip.state.bodies
+        given, after = clip.video[:GIVEN], clip.video[GIVEN:]
+        look = {"color": body.color, "shape": body.shape, "fps": clip.fps}
+        assert modes.comes_back(given, **look) and modes.comes_back(after, **look)
+        assert modes.coherent(given[-1:], fps=clip.fps, objects=0) == 1
 
 
 def test_the_colours_of_every_frame():
