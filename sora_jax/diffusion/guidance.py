@@ -67,6 +67,7 @@ def guided(
             return jnp.where(inside[..., None], (guidance_scale - 1) * (cond - uncond), 0.0)
 
         def by_context() -> Array:
+            assert noise is not None  # checked above
             blind = velocity_fn(*conditioning.hide_known(xt, t, batch, noise=noise), batch)
             return jnp.where(free[..., None], (context_scale - 1) * (cond - blind), 0.0)
 
