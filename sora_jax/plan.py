@@ -5,7 +5,8 @@
 
 The program is the real one: the step of `sora_jax.train`, the sampler of `sora_jax.sample` (`--what sample`)
 or the decoder (`--what decode`). Needs libtpu (`pip install 'sora_jax[tpu]'`), and no TPU. With `--search`,
-tries meshes, remat and pieces of a batch, and names the fastest that fits.
+tries meshes, remat and pieces of a batch, and names the fastest that fits. With `--topology local --runs 20`,
+compiles for the devices that are here, runs the program, and holds what it takes against the estimate.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from sora_jax import build, command
 from sora_jax.sampling.request import Settings
 from sora_jax.sharding import plan_report
+from sora_jax.sharding.plan_chips import LOCAL
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
         "--config", required=True, help="file.py[:variant]; --config.key=value overrides an entry"
     )
     parser.add_argument(
-        "--topology", required=True, help="chip and sides of a slice: v5p:4x4x4, v6e:8x8, v5e:4x4"
+        "--topology", required=True, help="chip and sides of a slice: v5p:4x4x4, v6e:8x8, v5e:4x4; or local"
     )
     parser.add_argument(
         "--mesh", default="", help="axis=devices,...; what is not named is 1, data what is left"
@@ -47,6 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--steps", type=int, default=30, help="of the sampler")
     parser.add_argument("--guidance_scale", type=float, default=4.0, help="of the sampler; 1 = off")
+    parser.add_argument("--runs", type=int, default=0, help="with --topology local: run it so many times")
     parser.add_argument("--search", action="store_true", help="try meshes, remat and pieces of a batch")
     parser.add_argument(
         "--minutes", type=float, default=60.0, help="the search begins no compilation after so long"
@@ -55,7 +58,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--hlo", type=Path, default=None, help="the compiled program's text")
     arguments, overrides = command.split_overrides(arguments)
     options = parser.parse_args(arguments)
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    if options.topology != LOCAL:
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
     config = command.load_config(options.config, overrides)
     with command.checking_usage():
         request = build.Request(
@@ -66,6 +70,7 @@ def main(arguments: Sequence[str]) -> int:
             rows=options.rows,
             autoencoder=options.autoencoder,
             settings=Settings(steps=options.steps, guidance_scale=options.guidance_scale),
+            runs=options.runs,
         )
         if options.search:
             plans = build.search(config, request, minutes=options.minutes, show=_show)

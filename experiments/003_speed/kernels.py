@@ -1,8 +1,9 @@
 """The attention kernels against each other: how far from float32, and how long forward and backward take.
 
-    python experiments/003_speed/kernels.py --implementations xla flash --out kernels.json   # on a GPU
+    python experiments/003_speed/kernels.py --implementations xla flash cudnn --out kernels.json   # on a GPU
 
-Packed rows of clips of different lengths and some padding, bfloat16, head dimension 64. The error is of the
+Packed rows of clips of different lengths and some padding, bfloat16, head dimension 64; with --clips 1, rows
+of one clip and no padding. The error is of the
 output and of the three gradients against the plain implementation in float32: norm of the difference over
 norm. FLOPs are counted for the whole n x n square, 4 n^2 d a head forward and 2.5 times that backward.
 """
@@ -10,6 +11,7 @@ norm. FLOPs are counted for the whole n x n square, 4 n^2 d a head forward and 2
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -28,11 +30,14 @@ SHAPES = ((64, 640, 6), (16, 1024, 12), (4, 4096, 12), (1, 16384, 12))  # rows, 
 REPEATS = 20
 
 
-def inputs(rows: int, tokens: int, heads: int) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Queries, keys and values of unit variance, and the segments: four clips a row, the rest padding."""
+def inputs(
+    rows: int, tokens: int, heads: int, *, clips: int
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Queries, keys and values of unit variance, and the segments: four clips a row and padding, or one."""
     keys = jax.random.split(jax.random.key(tokens), 3)
     q, k, v = (jax.random.normal(key, (rows, tokens, heads, HEAD), jnp.bfloat16) for key in keys)
-    ends = np.cumsum([tokens // 8, tokens // 2, tokens // 8, tokens // 5])
+    sides = [tokens] if clips == 1 else [tokens // 8, tokens // 2, tokens // 8, tokens // 5]
+    ends = np.cumsum(sides)
     segment = np.searchsorted(ends, np.arange(tokens), side="right") + 1
     segment[segment > len(ends)] = 0
     return q, k, v, jnp.asarray(np.broadcast_to(segment, (rows, tokens)).copy(), jnp.int32)
@@ -51,6 +56,7 @@ def gradients_of(implementation: str) -> Callable[..., tuple[jax.Array, ...]]:
                 key_segment=segment,
                 scale=HEAD**-0.5,
                 implementation=implementation,  # type: ignore[arg-type]
+                most_segments=4,
             )
 
         y, back = jax.vjp(out, q, k, v)
@@ -62,15 +68,15 @@ def gradients_of(implementation: str) -> Callable[..., tuple[jax.Array, ...]]:
 def main() -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--implementations", nargs="+", default=["xla", "flash"])
+    parser.add_argument("--implementations", nargs="+", default=["xla", "flash", "cudnn"])
+    parser.add_argument("--clips", type=int, choices=[1, 4], nargs="+", default=[4, 1], help="in a row")
     parser.add_argument("--tokens", type=int, nargs="+", default=[n for _, n, _ in SHAPES])
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
     found = []
-    for rows, tokens, heads in SHAPES:
-        if tokens not in options.tokens:
-            continue
-        q, k, v, segment = inputs(rows, tokens, heads)
+    shapes = [shape for shape in SHAPES if shape[1] in options.tokens]
+    for (rows, tokens, heads), clips in itertools.product(shapes, options.clips):
+        q, k, v, segment = inputs(rows, tokens, heads, clips=clips)
         weight = jax.random.normal(jax.random.key(1), q.shape, jnp.bfloat16)
         few = slice(0, max(1, 4096 // tokens))  # rows that are compared
         exact = gradients_of("xla")(
@@ -83,7 +89,8 @@ def main() -> int:
                 got = jax.block_until_ready(run(q, k, v, segment, weight))
                 first = time.perf_counter() - begun
             except Exception as error:  # one kernel's failure is a row of the table
-                found.append({"tokens": tokens, "implementation": name, "error": repr(error)[:300]})
+                told = {"tokens": tokens, "clips": clips, "implementation": name}
+                found.append({**told, "error": repr(error)[:300]})
                 print(found[-1])
                 continue
             errors = [
@@ -102,6 +109,7 @@ def main() -> int:
                     "rows": rows,
                     "tokens": tokens,
                     "heads": heads,
+                    "clips": clips,
                     "implementation": name,
                     "errors": errors,
                     "ms": 1e3 * middle,
@@ -111,7 +119,7 @@ def main() -> int:
                 }
             )
             print(
-                f"{rows} x {tokens} x {heads}  {name:6} {1e3 * middle:8.2f} ms  {flops / middle / 1e12:6.1f} "
+                f"{rows} x {tokens} x {heads}, {clips} clips  {name:6} {1e3 * middle:8.2f} ms  {flops / middle / 1e12:6.1f} "
                 f"TFLOP/s  errors {' '.join(f'{e:.1e}' for e in errors)}  first call {first:.1f} s"
             )
     if options.out:

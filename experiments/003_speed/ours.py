@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import json
 import resource
+import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +32,7 @@ from sora_jax import patches, rng
 from sora_jax.build.denoising import optimizer_lib
 from sora_jax.build.models import velocity_apply
 from sora_jax.diffusion.objective import Objective
+from sora_jax.models import cost
 from sora_jax.models.transformer import Transformer
 from sora_jax.sampling.generate import sample_batch
 from sora_jax.sampling.request import Settings
@@ -79,6 +85,27 @@ def model_of(shape: Shape, *, scan: bool, dtype: str, attention: str, remat: str
     )
 
 
+def profile(run: Callable[[int], float], *, calls: int = 3, kept: int = 60) -> list[dict[str, Any]]:
+    """The operations that the device spent most time on, milliseconds and number per call."""
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            for number in range(calls):
+                run(1000 + number)
+        trace = next(Path(folder).rglob("*.xplane.pb"))
+        planes = jax.profiler.ProfileData.from_file(str(trace)).planes
+        total, count = collections.Counter(), collections.Counter()
+        for plane in planes:
+            if "/device:" not in plane.name:
+                continue
+            for line in plane.lines:
+                if line.name.startswith("Stream"):
+                    for event in line.events:
+                        total[event.name] += event.duration_ns / 1e6 / calls
+                        count[event.name] += 1
+    found = [{"name": n, "ms": t, "calls": count[n] / calls} for n, t in total.most_common(kept)]
+    return [{"name": "all", "ms": sum(total.values()), "calls": sum(count.values()) / calls}, *found]
+
+
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -89,6 +116,8 @@ def main() -> None:
     parser.add_argument("--attention", default="xla")
     parser.add_argument("--remat", default="none")
     parser.add_argument("--seconds", type=float, default=12.0)
+    parser.add_argument("--turn", action="store_true", help="wait for a line before the timed calls")
+    parser.add_argument("--profile", type=Path, help="a file for the device's time, by operation")
     options = parser.parse_args()
     shape = SHAPES[options.shape]
     kind = {name: getattr(options, name) for name in ("scan", "dtype", "attention", "remat")}
@@ -137,15 +166,26 @@ def main() -> None:
     begun = time.perf_counter()
     run(0)
     compiled = time.perf_counter() - begun
-    seconds = times(run, budget=options.seconds)
+    seconds = times(run, budget=options.seconds, turn=options.turn)
+    calls = 3 if options.what == "train" else 2 * SAMPLER_STEPS
+    rows, tokens = batch.segment.shape
+    flops = calls * cost.count_flops(
+        model, rows=rows, tokens=tokens, text=TEXT_TOKENS, text_width=shape.width
+    )
+    device = jax.devices()[0]
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 2**10
+    memory = (device.memory_stats() or {}).get("peak_bytes_in_use", resident)
+    if options.profile is not None:
+        options.profile.write_text(json.dumps(profile(run), indent=1))
     print(
         json.dumps(
             {
                 "seconds": seconds,
                 "first": compiled,
                 "parameters": sum(x.size for x in jax.tree.leaves(parameters)),
-                "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-                "device": jax.devices()[0].device_kind,
+                "gib": memory / 2**30,
+                "flops": flops,
+                "device": device.device_kind,
                 "versions": {"jax": jax.__version__},
             }
         )

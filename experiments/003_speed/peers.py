@@ -171,6 +171,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seconds", type=float, default=12.0)
+    parser.add_argument("--turn", action="store_true", help="wait for a line before the timed calls")
     options = parser.parse_args()
     shape, device = SHAPES[options.shape], torch.device(options.device)
     torch.manual_seed(0)
@@ -217,7 +218,10 @@ def main() -> None:
     begun = time.perf_counter()
     run(0)
     first = time.perf_counter() - begun
-    seconds = times(run, budget=options.seconds)
+    seconds = times(run, budget=options.seconds, turn=options.turn)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 2**10
+    if device.type == "cuda":
+        memory = torch.cuda.max_memory_allocated()
     used = ("torch",) if options.model == "dit" else ("torch", "diffusers")
     print(
         json.dumps(
@@ -225,7 +229,7 @@ def main() -> None:
                 "seconds": seconds,
                 "first": first,
                 "parameters": sum(p.numel() for p in model.parameters()),
-                "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+                "gib": memory / 2**30,
                 "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
                 "versions": {name: importlib.metadata.version(name) for name in used},
             }

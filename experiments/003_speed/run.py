@@ -5,18 +5,23 @@
 
 Every contestant is a process of its own, one at a time, in rounds, so that a slow minute of the machine falls
 on all of them. A cell is the median over all rounds. Writes results.json, table.md and steps.png into --out.
+With --together (for a GPU with few minutes), all contestants of a cell compile beside each other, and when
+the last is ready, each is timed in its turn; what a first call takes then says nothing and is left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
+import itertools
 import json
 import math
 import os
 import platform
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +35,12 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 HERE = Path(__file__).parent
-OURS = {"ours": [], "ours, ring": ["--attention", "ring"], "ours, scanned": ["--scan"]}
+OURS = {
+    "ours": [],
+    "ours, ring": ["--attention", "ring"],
+    "ours, scanned": ["--scan"],
+    "ours, flash": ["--attention", "flash"],
+}
 PEERS = {
     "PyTorch DiT": ["--model", "dit"],
     "PyTorch DiT, compiled": ["--model", "dit", "--compile"],
@@ -53,7 +63,11 @@ def main() -> int:
     parser.add_argument("--what", nargs="+", choices=["train", "sample"], default=["train", "sample"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each contestant in each round")
-    parser.add_argument("--contestants", nargs="+", choices=[*OURS, *PEERS], default=[*OURS, *PEERS])
+    parser.add_argument("--contestants", nargs="+", choices=[*OURS, *PEERS], default=None)
+    parser.add_argument("--attention", default="cudnn", help="of ours, on a GPU")
+    parser.add_argument("--together", action="store_true", help="compile those of a cell beside each other")
+    parser.add_argument("--before", default="true", help="with --together: a command before a cell's timings")
+    parser.add_argument("--after", default="true", help="and one after them")
     parser.add_argument("--out", type=Path, default=HERE / "cpu")
     parser.add_argument("--add", action="store_true", help="to the cells that --out has")
     options = parser.parse_args()
@@ -62,22 +76,37 @@ def main() -> int:
     results: dict[str, dict[str, Any]] = {}
     if options.add:
         results = json.loads((options.out / "results.json").read_text())["cells"]
-    todo = [(r, cell, name) for r in range(options.rounds) for cell in cells for name in options.contestants]
-    for number, (shape, what), name in tqdm.tqdm(todo, unit="run"):
-        command = _command(name, options.device, options.peers)
-        command += ["--shape", shape, "--what", what, "--seconds", str(options.seconds)]
-        found = _run(command, cold=number == 0)
+    skipped = "ours, flash" if options.device == "cpu" else "ours, ring"
+    names = options.contestants or [name for name in (*OURS, *PEERS) if name != skipped]
+
+    def command(shape: str, what: str, name: str) -> list[str]:
+        start = _command(name, options.device, options.peers, options.attention)
+        return [*start, "--shape", shape, "--what", what, "--seconds", str(options.seconds)]
+
+    def keep(shape: str, what: str, name: str, found: dict[str, Any], *, first: bool) -> None:
         cell = results.setdefault(f"{shape} {what}", {}).setdefault(name, {"seconds": [], "errors": []})
         if "error" in found:
             cell["errors"].append(found["error"])
-            write(results, options.out)
-            continue
-        cell["seconds"] += found.pop("seconds")
-        first = found.pop("first")
-        cell.update(found)
-        if number == 0:
-            cell["first"] = first  # nothing compiled before
+        else:
+            cell["seconds"] += found.pop("seconds")
+            compiled = found.pop("first")
+            cell.update(found)
+            if first:
+                cell["first"] = compiled
         write(results, options.out)
+
+    if options.together:
+        for _, (shape, what) in itertools.product(range(options.rounds), cells):
+            commands = [command(shape, what, name) for name in names]
+            for name, found in zip(
+                names, _run_together(commands, options.before, options.after), strict=True
+            ):
+                keep(shape, what, name, found, first=False)
+    else:
+        todo = [(r, cell, name) for r in range(options.rounds) for cell in cells for name in names]
+        for number, cell, name in tqdm.tqdm(todo, unit="run"):
+            found = _run(command(*cell, name), cold=number == 0)
+            keep(*cell, name, found, first=number == 0)  # nothing compiled before
     print(table(results))
     return 0
 
@@ -96,9 +125,9 @@ def write(results: dict[str, dict[str, Any]], out: Path) -> None:
     plot(results, out / "steps.png")
 
 
-def _command(name: str, device: str, peers: str) -> list[str]:
+def _command(name: str, device: str, peers: str, attention: str) -> list[str]:
     if name in OURS:
-        gpu = ["--dtype", "bfloat16", "--attention", "flash"] if device == "cuda" else []
+        gpu = ["--dtype", "bfloat16", "--attention", attention] if device == "cuda" else []
         return [sys.executable, str(HERE / "ours.py"), *gpu, *OURS[name]]
     return [peers, str(HERE / "peers.py"), *PEERS[name], "--device", device]
 
@@ -110,30 +139,69 @@ def _run(command: list[str], *, cold: bool) -> dict[str, Any]:
         environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"
         environment["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    if done.returncode:
-        return {"error": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:300]}
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return _found(done.returncode, done.stdout, done.stderr)
+
+
+def _found(code: int, out: str, error: str) -> dict[str, Any]:
+    if code:
+        return {"error": (error.strip().splitlines() or [f"exit code {code}"])[-1][:300]}
+    return json.loads(out.strip().splitlines()[-1])
+
+
+def _run_together(commands: list[list[str]], before: str, after: str) -> list[dict[str, Any]]:
+    """As `_run` of each: all compile at once, then one after the other is timed while the rest wait."""
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1]), "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    with contextlib.ExitStack() as stack:
+        running = []
+        for command in commands:
+            errors = stack.enter_context(tempfile.TemporaryFile("w+"))  # a pipe that no one reads fills up
+            process = subprocess.Popen(
+                [*command, "--turn"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=environment,
+            )
+            running.append((process, errors))
+        for process, _ in running:
+            process.stdout.readline()  # "ready", or its end
+        subprocess.run(before, shell=True, check=True)
+        found = []
+        for process, errors in running:
+            with contextlib.suppress(BrokenPipeError):  # it failed: its errors say how
+                process.stdin.write("go\n")
+                process.stdin.flush()
+            out = process.stdout.read()
+            code = process.wait()
+            errors.seek(0)
+            found.append(_found(code, out, errors.read()))
+        subprocess.run(after, shell=True, check=True)
+    return found
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
-    """Medians in ms, the ratio of each to ours (above 1: ours is faster), memory, and the first call."""
+    """Medians in ms, model TFLOP/s, the ratio to ours (above 1: ours is faster), memory, the first call."""
     lines = []
     for cell, found in results.items():
         best = _ours(found)
         lines += [
             f"**{cell}**\n",
-            "| | million parameters | median ms | quartiles | / ours | GiB | first call s |",
-            "|---|---|---|---|---|---|---|",
+            "| | million parameters | median ms | quartiles | TFLOP/s | / ours | GiB | first call s |",
+            "|---|---|---|---|---|---|---|---|",
         ]
+        # The plain block in PyTorch does what ours does; the FLOPs of the others were not counted.
+        flops = next((found[name]["flops"] for name in OURS if "flops" in found.get(name, {})), math.nan)
         for name, row in found.items():
             if not row["seconds"]:
-                lines.append(f"| {name} | | {'; '.join(sorted(set(row['errors'])))} | | | | |")
+                lines.append(f"| {name} | | {'; '.join(sorted(set(row['errors'])))} | | | | | |")
                 continue
             low, middle, high = np.percentile(row["seconds"], [25, 50, 75])
-            first = row.get("first", math.nan)
+            first = f"{row['first']:.1f}" if "first" in row else ""
+            rate = "" if name.startswith("diffusers") else f"{flops / middle / 1e12:.3g}"
             lines.append(
                 f"| {name} | {row['parameters'] / 1e6:.1f} | {1000 * middle:.0f} | {1000 * low:.0f} to "
-                f"{1000 * high:.0f} | {middle / best:.2f} | {row['gib']:.1f} | {first:.1f} |"
+                f"{1000 * high:.0f} | {rate} | {middle / best:.2f} | {row['gib']:.1f} | {first} |"
             )
         lines.append("")
     return "\n".join(lines)

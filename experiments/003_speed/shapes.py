@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -47,8 +48,15 @@ SHAPES = {
 }
 
 
-def times(run: Callable[[int], float], *, budget: float, least: int = 3) -> list[float]:
-    """Seconds of one call after another, after one that is thrown away; `run` waits for its result."""
+def times(run: Callable[[int], float], *, budget: float, least: int = 3, turn: bool = False) -> list[float]:
+    """Seconds of one call after another, after one that is thrown away; `run` waits for its result.
+
+    Args:
+      turn: say that all is compiled, and wait for a line before the first call (`run.py --together`).
+    """
+    if turn:
+        print("ready", flush=True)
+        sys.stdin.readline()
     run(1)
     seconds: list[float] = []
     begun = time.perf_counter()

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
+
 from sora_jax.build.models import Table
 from sora_jax.build.planned import Size, What, program
 from sora_jax.sampling.request import Settings
@@ -26,6 +28,7 @@ class Request:
 
     Attributes:
       topology: see `plan_chips.devices_of`.
+      runs: of the program, on devices that are there; 0 = it is not run.
       mesh: axis -> devices; data is what is left.
       what, size, rows, autoencoder, settings: see `planned.program`.
     """
@@ -37,6 +40,7 @@ class Request:
     rows: int | None
     autoencoder: str
     settings: Settings
+    runs: int = 0
 
     def told(self, config: Table) -> dict[str, Any]:
         """The names and values that tell this plan from others."""
@@ -84,7 +88,10 @@ def plan(config: Table, request: Request, *, hlo: Path | None = None) -> plan_re
     Raises:
       ValueError: something of the request does not exist or divide; the message has the mend.
     """
-    chip, devices = plan_chips.chip_of(request.topology), plan_chips.devices_of(request.topology)
+    local = request.topology == plan_chips.LOCAL
+    if request.runs and not local:
+        raise ValueError(f"topology {request.topology!r} is not there to be run on: use topology local")
+    devices = plan_chips.devices_of(request.topology)
     mesh = mesh_lib.make_mesh(**request.mesh, devices=devices)
     with context.use(mesh):
         asked = program(
@@ -96,7 +103,15 @@ def plan(config: Table, request: Request, *, hlo: Path | None = None) -> plan_re
             rows=request.rows,
             settings=request.settings,
         )
-        compiled = plan_compile.compile_program(asked.fn, asked.args, asked.static)
+        platform = devices[0].platform
+        compiled = plan_compile.compile_program(asked.fn, asked.args, asked.static, platform=platform)
+        measured = None
+        if request.runs and compiled.run is not None:
+            donated = request.what == "train"
+            measured = plan_compile.measure(compiled.run, asked.args, donated=donated, runs=request.runs)
+    # Only now: its probes would count among the memory that the program takes.
+    dtype = jnp.dtype(config.model.dtype)
+    chip = plan_chips.local_chip(dtype) if local else plan_chips.chip_of(request.topology)
     if hlo is not None:
         hlo.write_text(compiled.text)
     return plan_report.make_plan(
@@ -109,6 +124,7 @@ def plan(config: Table, request: Request, *, hlo: Path | None = None) -> plan_re
         tokens=asked.tokens,
         model_flops=asked.model_flops,
         run_flops=asked.run_flops,
+        measured=measured,
     )
 
 

@@ -70,15 +70,21 @@ def count_training_flops(
 
     Remat "full" does every block's forward pass twice, "dots" its attention. The kernels ("splash", and of
     self-attention "flash") do nine products over (query, key) pairs where the mathematics needs six: the
-    weights are made again in each of two backward passes, and their gradient once more. The "ring" does
-    seven: the weights are made again.
+    weights are made again in each of two backward passes, and their gradient once more. "cudnn" and the
+    "ring" do seven: the weights are made again.
 
     Args: as `count_flops`.
     """
     e = _text_width(model, text_width)
     dense, attention = _layer_products(model, rows=rows, tokens=tokens, text=text, text_width=e)
     again = {"none": 0, "dots": attention, "full": dense + attention}[model.remat]
-    of_kernel = {"xla": 0, "splash": 3 * (tokens + text), "flash": 3 * tokens, "ring": tokens}
+    of_kernel = {
+        "xla": 0,
+        "splash": 3 * (tokens + text),
+        "flash": 3 * tokens,
+        "cudnn": tokens,
+        "ring": tokens,
+    }
     again += rows * tokens * of_kernel[model.attention] * model.width
     forward = count_flops(model, rows=rows, tokens=tokens, text=text, text_width=e)
     return 3 * forward + 2 * model.depth * again

@@ -97,13 +97,14 @@ class Levels(NamedTuple):
 
 
 class Block(nn.Module):
-    """One layer; the fields are those of `Transformer`."""
+    """One layer; the fields are those of `Transformer`, and the most segments of a row."""
 
     heads: int
     hidden: int
     gated: bool
     dtype: Any
     attention: Implementation
+    most_segments: int
 
     @nn.compact
     def __call__(
@@ -123,7 +124,13 @@ class Block(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = (levels.tokens(m, dtype=self.dtype) for m in parts)
 
         h = modulate(rms_normalize(x), shift=shift1, scale=scale1).astype(self.dtype)
-        attention = Attention(self.heads, dtype=self.dtype, implementation=self.attention, name="attention")
+        attention = Attention(
+            self.heads,
+            dtype=self.dtype,
+            implementation=self.attention,
+            most_segments=self.most_segments,
+            name="attention",
+        )
         x = x + (gate1 * attention(h, segment=segment, rotation=rotation)).astype(self.dtype)
 
         h = RMSNorm(dtype=self.dtype, name="cross_norm")(x)
@@ -250,16 +257,19 @@ class Transformer(nn.Module):
             "text": batch.text.astype(self.dtype),
             "text_caption": captions_of(batch.text_segment, batch.text_span),
         }
-        x = self._layers(x, context)
+        x = self._layers(x, context, most_segments=batch.clip.shape[1])
         shift, scale = (
             levels.tokens(levels.table[:, :, i], dtype=jnp.float32)
             for i in range(MODULATIONS - 2, MODULATIONS)
         )
         return tokenizer.unembed(x, shift=shift, scale=scale)
 
-    def _layers(self, x: Float[Array, "b n d"], context: dict[str, Any]) -> Float[Array, "b n d"]:
+    def _layers(
+        self, x: Float[Array, "b n d"], context: dict[str, Any], *, most_segments: int
+    ) -> Float[Array, "b n d"]:
         """All blocks, with parameters stacked along a leading axis."""
-        block = Block(self.heads, self.hidden, self.gated, self.dtype, self.attention, parent=None)
+        kind = (self.heads, self.hidden, self.gated, self.dtype, self.attention, most_segments)
+        block = Block(*kind, parent=None)
 
         def init(key: jax.Array) -> Any:
             keys = jax.random.split(key, self.depth)

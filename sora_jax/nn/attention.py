@@ -8,7 +8,7 @@ segments hold changes neither a result nor a gradient by a single bit: their wei
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -18,16 +18,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sora_jax.nn import rope
+from sora_jax.nn.cudnn import cudnn_attention
 from sora_jax.nn.flash import flash_attention
 from sora_jax.nn.layers import Dense, Initializer, RMSNorm, split_heads
 from sora_jax.nn.partition import HEADS
 from sora_jax.nn.ring import ring_attention
 from sora_jax.nn.splash import splash_attention
 
-Implementation = Literal["xla", "splash", "flash", "ring"]
-# What attends to text beside each: the GPU kernel and the ring know one set of segments, text has its own.
+Implementation = Literal["xla", "splash", "flash", "cudnn", "ring"]
+# What attends to text beside each: the GPU kernels and the ring know one set of segments, text has its own.
 CROSS: Mapping[Implementation, Implementation] = MappingProxyType(
-    {"xla": "xla", "splash": "splash", "flash": "xla", "ring": "xla"}
+    {"xla": "xla", "splash": "splash", "flash": "xla", "cudnn": "xla", "ring": "xla"}
 )
 
 _MASKED = -1e30  # a masked logit
@@ -44,6 +45,7 @@ def attend(
     scale: float,
     bias: Float[Array, "k n m"] | None = None,
     implementation: Implementation = "xla",
+    most_segments: int = 1,
 ) -> Float[Array, "b n k d"]:
     """Multi-head attention within segments; softmax in float32, products in the dtype of `value`.
 
@@ -53,9 +55,11 @@ def attend(
       bias: added to the scaled products, the same for every row.
       implementation: "xla" = batched matrix products over (b, k, n, d) with a softmax between; "splash" = a
         TPU kernel (`nn.splash`), for TPUs alone and without a bias; "flash" = a GPU kernel (`nn.flash`), for
-        GPUs alone, without a bias, of a sequence to itself; "ring" = plain products, a block of keys at a
+        GPUs alone, without a bias, of a sequence to itself; "cudnn" = NVIDIA's (`nn.cudnn`), for Hopper GPUs
+        and later, in half precision, likewise, of segments that lie one after the other; "ring" = plain products, a block of keys at a
         time, handed round the devices that share a row (`nn.ring`), anywhere, without a bias, of a sequence
         to itself. Nothing is chosen for the caller.
+      most_segments: that a row may have; only "cudnn" asks.
 
     Raises:
       ValueError: an unknown implementation, or one that cannot do this.
@@ -72,16 +76,20 @@ def attend(
             return splash_attention(
                 query, key, value, query_segment=query_segment, key_segment=key_segment, scale=scale
             )
-        case "flash" | "ring":
+        case "flash" | "cudnn" | "ring":
             if bias is not None or query_segment is not key_segment:
                 raise ValueError(
                     f"attention={implementation!r} has no bias and attends to its own sequence: use 'xla'"
                 )
-            own = flash_attention if implementation == "flash" else ring_attention
+            own: Callable[..., Any] = {
+                "flash": flash_attention,
+                "cudnn": functools.partial(cudnn_attention, most_segments=most_segments),
+                "ring": ring_attention,
+            }[implementation]
             return own(query, key, value, segment=query_segment, scale=scale)
         case _:
             raise ValueError(
-                f"attention implementation {implementation!r} is not one of xla, splash, flash, ring"
+                f"attention implementation {implementation!r} is not one of xla, splash, flash, cudnn, ring"
             )
 
 
@@ -143,12 +151,14 @@ class Attention(nn.Module):
     Attributes:
       heads: number of heads; the width must divide by it.
       out_init: initialiser of the output projection.
+      implementation, most_segments: see `attend`.
     """
 
     heads: int
     dtype: Any = jnp.float32
     out_init: Initializer = nn.initializers.lecun_normal()
     implementation: Implementation = "xla"
+    most_segments: int = 1
 
     @nn.compact
     def __call__(
@@ -182,6 +192,7 @@ class Attention(nn.Module):
             key_segment=memory_segment,
             scale=(width // self.heads) ** -0.5,
             implementation=self.implementation,
+            most_segments=self.most_segments,
         )
         return Dense(width, dtype=self.dtype, kernel_init=self.out_init, name="out")(
             jnp.reshape(out, (*x.shape[:-1], width))

@@ -5,6 +5,8 @@ compiled for them and never run. The chips' numbers are Google's (docs.cloud.goo
 /v6e, "System architecture", read in November 2026). Of the interconnect the pages give both directions of
 all links together; a collective along one axis of the torus uses two links, in one direction each way round:
 `wire = bidirectional / links / 2 * 2`.
+
+`local` is the machine that is there, whatever it is: its numbers are not looked up but measured.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import jax
 from jax.experimental import topologies
@@ -51,6 +54,10 @@ CHIPS: dict[str, Chip] = {
     "v6e": Chip(name="v6e", peak=918e12, hbm=32 * GIB, bandwidth=1638e9, wire=800e9 / 4),
 }
 
+LOCAL = "local"
+PRODUCT, COPY = {"cpu": 2048}, {"cpu": 2**26}  # sides of the probes' matrices, numbers that are copied
+PROBES = 20
+
 # libtpu wants to be told where it is, or asks a metadata server that is not there.
 ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
@@ -69,17 +76,19 @@ def chip_of(topology: str) -> Chip:
     if match is None or match[1] not in CHIPS:
         raise ValueError(
             f"no topology {topology!r}: name a chip of {', '.join(CHIPS)} and its sides, as v5p:4x4x4 or "
-            "v5e:4x4"
+            "v5e:4x4, or local for the devices that are here"
         )
     return CHIPS[match[1]]
 
 
 def count_devices(topology: str) -> int:
-    """Devices of a slice, from its name alone.
+    """Devices of a slice, from its name alone; of `local`, those that are there.
 
     Raises:
       ValueError: as `chip_of`.
     """
+    if topology == LOCAL:
+        return jax.device_count()
     chip_of(topology)
     return math.prod(int(side) for side in topology.partition(":")[2].split("x"))
 
@@ -90,11 +99,13 @@ def has_libtpu() -> bool:
 
 
 def devices_of(topology: str) -> Sequence[jax.Device]:
-    """The devices of a slice, to be compiled for and never run on.
+    """The devices of a slice, to be compiled for and never run on; of `local`, those that are there.
 
     Raises:
       ValueError: no libtpu, an unknown chip, or sides that make no slice.
     """
+    if topology == LOCAL:
+        return jax.devices()
     chip_of(topology)
     if not has_libtpu():
         raise ValueError("libtpu, the TPU's compiler, is not installed: pip install 'sora_jax[tpu]'")
@@ -113,6 +124,36 @@ def devices_of(topology: str) -> Sequence[jax.Device]:
             f"topology {topology!r} is no slice that libtpu knows ({reason}): use even sides, as "
             "v5p:4x4x4, v6e:8x8 or v5e:4x4"
         ) from error
+
+
+def local_chip(dtype: Any) -> Chip:
+    """The first device here, as it does a large matrix product in `dtype` and a large copy (fastest of 20).
+
+    Its memory is what JAX's allocator may take of it; how fast devices talk to each other is not measured, and
+    taken for free.
+    """
+    device = jax.devices()[0]
+    side, numbers = PRODUCT.get(device.platform, 8192), COPY.get(device.platform, 2**28)
+    x = jax.random.normal(jax.random.key(0), (side, side)).astype(dtype)
+    y = jax.random.normal(jax.random.key(1), (numbers,))
+    limit = (device.memory_stats() or {}).get("bytes_limit", 0)
+    return Chip(
+        name=device.device_kind,
+        peak=2 * side**3 / _fastest(jax.jit(lambda x: x @ x), x),
+        hbm=limit or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        bandwidth=2 * y.nbytes / _fastest(jax.jit(lambda y: y + 1), y),
+        wire=math.inf,
+    )
+
+
+def _fastest(fn: Callable[[jax.Array], jax.Array], x: jax.Array) -> float:
+    jax.block_until_ready(fn(x))
+    seconds = []
+    for _ in range(PROBES):
+        begun = time.perf_counter()
+        jax.block_until_ready(fn(x))
+        seconds.append(time.perf_counter() - begun)
+    return min(seconds)
 
 
 @functools.cache

@@ -8,7 +8,8 @@ The estimate is a roofline (Williams et al. 2009, doi 10.1145/1498765.1498785): 
 
 is the least time of its part of the chip. If they overlap perfectly a step takes the longest of the three,
 if not at all their sum; MFU is model FLOPs / (devices x peak x time) at either. No kernel reaches its
-roofline, so this is a bound and a signal of regressions, never an achieved number.
+roofline, so this is a bound and a signal of regressions, never an achieved number. Of a machine that is there
+the achieved numbers stand beside it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 from sora_jax.sharding import plan_hlo, plan_traffic
 from sora_jax.sharding.plan_chips import GIB, Chip
-from sora_jax.sharding.plan_compile import Compiled, Memory
+from sora_jax.sharding.plan_compile import Compiled, Measured, Memory
 from sora_jax.sharding.plan_traffic import Traffic
 
 
@@ -78,6 +79,7 @@ class Plan:
       parameters, rows, tokens: of the model and the batch.
       model_flops, run_flops: of all devices per step.
       memory, needed: bytes of a device; see `plan_compile.Compiled`.
+      peak: FLOP/s of a device, at most.
       hbm: bytes of a device's memory.
       collectives: kind -> traffic of one device per step.
       hbm_bytes: to and from a device's memory per step.
@@ -85,6 +87,7 @@ class Plan:
       estimate: None if the compiler refused.
       refusal: its reason.
       seconds, cpu_seconds: of the compilation.
+      measured: None if it was not run.
     """
 
     asked: dict[str, Any]
@@ -97,6 +100,7 @@ class Plan:
     run_flops: float
     memory: Memory | None
     needed: int
+    peak: float
     hbm: int
     collectives: dict[str, Traffic]
     hbm_bytes: float
@@ -105,6 +109,7 @@ class Plan:
     refusal: str
     seconds: float
     cpu_seconds: float
+    measured: Measured | None = None
 
     @property
     def fits(self) -> bool:
@@ -131,6 +136,7 @@ def make_plan(
     tokens: int,
     model_flops: float,
     run_flops: float,
+    measured: Measured | None = None,
 ) -> Plan:
     """The plan of a compiled program."""
     collectives, hbm_bytes, unknown, estimate = {}, 0.0, [], None
@@ -157,6 +163,7 @@ def make_plan(
         run_flops=run_flops,
         memory=compiled.memory,
         needed=compiled.needed,
+        peak=chip.peak,
         hbm=int(chip.hbm),
         collectives=collectives,
         hbm_bytes=hbm_bytes,
@@ -165,6 +172,7 @@ def make_plan(
         refusal=compiled.refusal,
         seconds=compiled.seconds,
         cpu_seconds=compiled.cpu_seconds,
+        measured=measured,
     )
 
 
@@ -195,5 +203,16 @@ def page(plan: Plan) -> str:
             f"  a step takes {e.best:.4g} s if they overlap (MFU {e.mfu_high:.0%}), {e.worst:.4g} s if not "
             f"({e.mfu_low:.0%}): a bound, not a measurement",
         ]
+    if (m := plan.measured) is not None and plan.estimate is not None:
+        mfu = plan.model_flops / (plan.devices * plan.peak * m.seconds)
+        lines.append(
+            f"measured, {m.runs} runs: {m.seconds:.4g} s (MFU {mfu:.1%}), {m.seconds / plan.estimate.best:.2f} of "
+            f"what overlapping would take, {m.seconds / plan.estimate.worst:.2f} of what not overlapping would"
+        )
+        if m.peak is not None:
+            lines.append(
+                f"  memory at its peak {m.peak / GIB:.2f} GiB, {m.peak / max(1, plan.needed):.3f} of what is said "
+                "above"
+            )
     lines.append(f"compiled in {plan.seconds:.0f} s ({plan.cpu_seconds:.0f} s of CPU)")
     return "\n".join(lines)
