@@ -36,6 +36,7 @@ from sora_jax.models import cost
 from sora_jax.models.transformer import Transformer
 from sora_jax.sampling.generate import sample_batch
 from sora_jax.sampling.request import Settings
+from sora_jax.sharding import plan_chips, plan_compile, plan_report
 from sora_jax.training import state as state_lib
 from sora_jax.training.step import make_step
 from sora_jax.types import PackedBatch
@@ -85,6 +86,34 @@ def model_of(shape: Shape, *, scan: bool, dtype: str, attention: str, remat: str
     )
 
 
+def plan_of(
+    program: plan_compile.Compiled,
+    model: Transformer,
+    batch: PackedBatch,
+    what: str,
+    *,
+    chip: plan_chips.Chip,
+    parameters: int,
+) -> plan_report.Plan:
+    """What `sora_jax.plan` says of this program on this device: to be held against what it took."""
+    rows, tokens = batch.segment.shape
+    sizes = {"rows": rows, "tokens": tokens, "text": TEXT_TOKENS, "text_width": model.width}
+    forward = cost.count_flops(model, **sizes)
+    calls = 3 if what == "train" else 2 * SAMPLER_STEPS
+    run_flops = cost.count_training_flops(model, **sizes) if what == "train" else calls * forward
+    return plan_report.make_plan(
+        {"what": what},
+        program,
+        chip=chip,
+        devices=1,
+        parameters=parameters,
+        rows=rows,
+        tokens=tokens,
+        model_flops=float(calls * forward),
+        run_flops=float(run_flops),
+    )
+
+
 def profile(run: Callable[[int], float], *, calls: int = 3, kept: int = 60) -> list[dict[str, Any]]:
     """The operations that the device spent most time on, milliseconds and number per call."""
     with tempfile.TemporaryDirectory() as folder:
@@ -129,6 +158,7 @@ def main() -> None:
     def init(key):
         return model.init(key, first.tokens, jnp.zeros(first.segment.shape), first)["params"]
 
+    key = rng.key(0, "step", 0)
     if options.what == "train":
         objective = Objective(caption_dropout=0.0)
         transform = optimizer_lib.make_optimizer("adamw", learning_rate=1e-4, total_steps=10**6)
@@ -141,50 +171,62 @@ def main() -> None:
 
             return objective(key, velocity, batch)
 
-        step_fn = make_step(loss_fn, transform)
+        fn, static = make_step(loss_fn, transform), {}
         batch = jax.device_put(batch)
-
-        def run(number: int) -> float:
-            nonlocal state
-            state, metrics = step_fn(state, None, batch, rng.key(0, "step", number))
-            return float(metrics["loss"])
+        arguments = (state, None, batch, key)
     else:
         parameters = jax.jit(init)(rng.key(0, "init"))
-        settings = Settings(steps=SAMPLER_STEPS, guidance_scale=GUIDANCE)
 
         def encode(params, batch):
             return with_text(batch, shape.width)
 
-        def run(number: int) -> float:
-            seeded = batch._replace(clip=batch.clip + np.uint32(number))
-            start = (batch.segment > 0).astype(np.float32)
-            tokens, _ = sample_batch(
-                parameters, seeded, start, apply=apply, encode_text=encode, settings=settings
-            )
-            return float(jnp.sum(tokens))
-
+        fn = sample_batch
+        static = {
+            "apply": apply,
+            "encode_text": encode,
+            "settings": Settings(steps=SAMPLER_STEPS, guidance_scale=GUIDANCE),
+        }
+        arguments = (parameters, batch, (batch.segment > 0).astype(np.float32))
+    count = sum(x.size for x in jax.tree.leaves(parameters))
     begun = time.perf_counter()
+    program = plan_compile.compile_program(fn, arguments, static, platform=None)
+    if program.run is None:
+        raise SystemExit(program.refusal)
+
+    def run(number: int) -> float:
+        nonlocal arguments
+        if options.what == "train":
+            state, metrics = program.run(*arguments[:3], rng.key(0, "step", number))
+            arguments = (state, *arguments[1:])
+            return float(metrics["loss"])
+        parameters, batch, start = arguments
+        seeded = batch._replace(clip=batch.clip + np.uint32(number))
+        return float(jnp.sum(program.run(parameters, seeded, start)[0]))
+
     run(0)
     compiled = time.perf_counter() - begun
     seconds = times(run, budget=options.seconds, turn=options.turn)
-    calls = 3 if options.what == "train" else 2 * SAMPLER_STEPS
-    rows, tokens = batch.segment.shape
-    flops = calls * cost.count_flops(
-        model, rows=rows, tokens=tokens, text=TEXT_TOKENS, text_width=shape.width
-    )
     device = jax.devices()[0]
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 2**10
     memory = (device.memory_stats() or {}).get("peak_bytes_in_use", resident)
     if options.profile is not None:
-        options.profile.write_text(json.dumps(profile(run), indent=1))
+        try:
+            found = profile(run)
+        except Exception as error:  # no profiler here: what was timed is not lost for it
+            found = [{"error": repr(error)}]
+        options.profile.write_text(json.dumps(found, indent=1))
+    # After all that is timed: the probes' arrays are memory too.
+    chip = plan_chips.local_chip(jnp.dtype(options.dtype))
+    planned = plan_of(program, model, batch, options.what, chip=chip, parameters=count)
     print(
         json.dumps(
             {
                 "seconds": seconds,
                 "first": compiled,
-                "parameters": sum(x.size for x in jax.tree.leaves(parameters)),
+                "parameters": count,
                 "gib": memory / 2**30,
-                "flops": flops,
+                "flops": planned.model_flops,
+                "plan": planned.record() | {"hbm_per_second": chip.bandwidth},
                 "device": device.device_kind,
                 "versions": {"jax": jax.__version__},
             }

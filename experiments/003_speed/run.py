@@ -5,7 +5,7 @@
 
 Every contestant is a process of its own, one at a time, in rounds, so that a slow minute of the machine falls
 on all of them. A cell is the median over all rounds. Writes results.json, table.md and steps.png into --out.
-With --together (for a GPU with few minutes), all contestants of a cell compile beside each other, and when
+With --together (for a GPU with few minutes), all contestants of all cells compile beside each other, and when
 the last is ready, each is timed in its turn; what a first call takes then says nothing and is left out.
 """
 
@@ -65,9 +65,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=8.0, help="of each contestant in each round")
     parser.add_argument("--contestants", nargs="+", choices=[*OURS, *PEERS], default=None)
     parser.add_argument("--attention", default="cudnn", help="of ours, on a GPU")
-    parser.add_argument("--together", action="store_true", help="compile those of a cell beside each other")
-    parser.add_argument("--before", default="true", help="with --together: a command before a cell's timings")
+    parser.add_argument("--together", action="store_true", help="compile all beside each other")
+    parser.add_argument("--before", default="true", help="with --together: a command before the timings")
     parser.add_argument("--after", default="true", help="and one after them")
+    parser.add_argument("--profile", type=Path, default=None, help="folder for ours' time by operation")
     parser.add_argument("--out", type=Path, default=HERE / "cpu")
     parser.add_argument("--add", action="store_true", help="to the cells that --out has")
     options = parser.parse_args()
@@ -81,6 +82,8 @@ def main() -> int:
 
     def command(shape: str, what: str, name: str) -> list[str]:
         start = _command(name, options.device, options.peers, options.attention)
+        if options.profile is not None and name in OURS:
+            start += ["--profile", str(options.profile / f"{shape}_{what}_{name.replace(', ', '_')}.json")]
         return [*start, "--shape", shape, "--what", what, "--seconds", str(options.seconds)]
 
     def keep(shape: str, what: str, name: str, found: dict[str, Any], *, first: bool) -> None:
@@ -95,16 +98,16 @@ def main() -> int:
                 cell["first"] = compiled
         write(results, options.out)
 
+    jobs = list(itertools.product(cells, names))
     if options.together:
-        for _, (shape, what) in itertools.product(range(options.rounds), cells):
-            commands = [command(shape, what, name) for name in names]
-            for name, found in zip(
-                names, _run_together(commands, options.before, options.after), strict=True
-            ):
-                keep(shape, what, name, found, first=False)
+        for _ in range(options.rounds):
+            commands = [command(*cell, name) for cell, name in jobs]
+            found = _run_together(commands, options.before, options.after)
+            for (cell, name), one in zip(jobs, found, strict=True):
+                keep(*cell, name, one, first=False)
     else:
-        todo = [(r, cell, name) for r in range(options.rounds) for cell in cells for name in names]
-        for number, cell, name in tqdm.tqdm(todo, unit="run"):
+        todo = tqdm.tqdm(jobs * options.rounds, unit="run")
+        for number, (cell, name) in enumerate(todo):
             found = _run(command(*cell, name), cold=number == 0)
             keep(*cell, name, found, first=number == 0)  # nothing compiled before
     print(table(results))
@@ -134,12 +137,18 @@ def _command(name: str, device: str, peers: str, attention: str) -> list[str]:
 
 def _run(command: list[str], *, cold: bool) -> dict[str, Any]:
     """What it printed; {"error": its last line} if it failed."""
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
+    environment = _environment()
     if cold:
         environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"
         environment["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     return _found(done.returncode, done.stdout, done.stderr)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with this repository before what else is on the path."""
+    path = os.pathsep.join(filter(None, [str(HERE.parents[1]), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path}
 
 
 def _found(code: int, out: str, error: str) -> dict[str, Any]:
@@ -150,7 +159,7 @@ def _found(code: int, out: str, error: str) -> dict[str, Any]:
 
 def _run_together(commands: list[list[str]], before: str, after: str) -> list[dict[str, Any]]:
     """As `_run` of each: all compile at once, then one after the other is timed while the rest wait."""
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1]), "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    environment = {**_environment(), "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     with contextlib.ExitStack() as stack:
         running = []
         for command in commands:

@@ -103,7 +103,7 @@ def plan(config: Table, request: Request, *, hlo: Path | None = None) -> plan_re
             rows=request.rows,
             settings=request.settings,
         )
-        platform = devices[0].platform
+        platform = None if local else "tpu"
         compiled = plan_compile.compile_program(asked.fn, asked.args, asked.static, platform=platform)
         measured = None
         if request.runs and compiled.run is not None:

@@ -79,17 +79,18 @@ class Measured:
 
 
 def compile_program(
-    fn: Callable[..., Any], args: tuple[Any, ...], static: Mapping[str, Any], *, platform: str = "tpu"
+    fn: Callable[..., Any], args: tuple[Any, ...], static: Mapping[str, Any], *, platform: str | None = "tpu"
 ) -> Compiled:
     """Traces, lowers and compiles `fn(*args, **static)` for the devices that the arguments' shardings name.
 
-    They are devices of `platform`.
+    They are devices of `platform`; None = of JAX's own, those that are there.
 
     A program too large for the memory is no error but a finding. So is any other refusal of the compiler's,
     such as a kernel that does not fit the on-chip memory; only what tracing raises is raised.
     """
     start, cpu = time.perf_counter(), time.process_time()
-    lowered = fn.trace(*args, **static).lower(lowering_platforms=(platform,))  # type: ignore[attr-defined]
+    platforms = None if platform is None else (platform,)
+    lowered = fn.trace(*args, **static).lower(lowering_platforms=platforms)  # type: ignore[attr-defined]
     memory, needed, text, refusal, compiled = None, 0, "", "", None
     try:
         compiled = lowered.compile()
