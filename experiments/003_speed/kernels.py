@@ -119,7 +119,8 @@ def main() -> int:
                 }
             )
             print(
-                f"{rows} x {tokens} x {heads}, {clips} clips  {name:6} {1e3 * middle:8.2f} ms  {flops / middle / 1e12:6.1f} "
+                f"{rows} x {tokens} x {heads}, {clips} clips  {name:6} {1e3 * middle:8.2f} ms  "
+                f"{flops / middle / 1e12:6.1f} "
                 f"TFLOP/s  errors {' '.join(f'{e:.1e}' for e in errors)}  first call {first:.1f} s"
             )
     if options.out:

@@ -1,7 +1,8 @@
 """Clips of mixed sizes in training: packed rows against rows padded to the longest, and against buckets.
 
     python experiments/003_speed/rows.py --out rows.json   # on a GPU
-    python experiments/003_speed/rows.py --shape 192x6 --dtype float32 --attention xla --scale 1 --out rows.json
+    python experiments/003_speed/rows.py --shape 192x6 --dtype float32 --attention xla --scale 1 \\
+        --out rows.json   # on a CPU
 
 Every batch has the same number of tokens, padding included: packed rows of mixed clips; rows of one clip,
 padded to the longest; and rows of one clip, padded to the next of four lengths (a bucket), whose batches

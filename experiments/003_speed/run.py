@@ -19,6 +19,7 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -153,7 +154,8 @@ def _environment() -> dict[str, str]:
 
 def _found(code: int, out: str, error: str) -> dict[str, Any]:
     if code:
-        return {"error": (error.strip().splitlines() or [f"exit code {code}"])[-1][:300]}
+        lines = [line for line in error.splitlines() if re.match(r"[\w.]*(Error|Exception|Exit)\b", line)]
+        return {"error": (lines or error.strip().splitlines() or [f"exit code {code}"])[-1][:300]}
     return json.loads(out.strip().splitlines()[-1])
 
 

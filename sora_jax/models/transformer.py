@@ -40,15 +40,14 @@ from sora_jax.nn.layers import (
     Dense,
     FeedForward,
     RMSNorm,
+    Rotation,
     fourier_features,
     geometric,
-    modulate,
-    rms_normalize,
+    modulated_norm,
 )
 from sora_jax.types import PackedBatch
 
 Remat = Literal["none", "dots", "full"]
-Rotation = tuple[Float[Array, "b n h"], Float[Array, "b n h"]]
 
 # Keyword arguments of `Transformer`; hidden is about 8/3 of the width, in multiples that suit the hardware.
 SIZES: dict[str, dict[str, int | bool]] = {
@@ -84,16 +83,17 @@ class Levels(NamedTuple):
     spread: Float[Array, "b n l"] | None
 
     def tokens(self, part: Float[Array, "b l d"], *, dtype: Any) -> Float[Array, "b n d"]:
-        """One of the table's modulations at every token, with the precision of products in `dtype`.
+        """One of the table's modulations at every token, in `dtype`.
 
         It is asked for where it is used, in each layer: to keep all of them, and in a backward pass the sums
         of their gradients, took 12 float32 arrays as large as the tokens. The gradient of a product with this
         matrix is a product too; that of a gather would be a scatter.
         """
         if self.spread is None:
-            return part
+            return part.astype(dtype)
         exact = jax.lax.Precision.HIGHEST if dtype == jnp.float32 else jax.lax.Precision.DEFAULT
-        return _held(jnp.einsum("bnl,bld->bnd", self.spread, part, precision=exact))
+        spread, part = self.spread.astype(dtype), part.astype(dtype)
+        return _held(jnp.einsum("bnl,bld->bnd", spread, part, precision=exact))
 
 
 class Block(nn.Module):
@@ -123,7 +123,7 @@ class Block(nn.Module):
         parts = [levels.table[:, :, i] + offset[i, None, None, :] for i in range(MODULATIONS - 2)]
         shift1, scale1, gate1, shift2, scale2, gate2 = (levels.tokens(m, dtype=self.dtype) for m in parts)
 
-        h = modulate(rms_normalize(x), shift=shift1, scale=scale1).astype(self.dtype)
+        h = modulated_norm(x, shift1, scale1)
         attention = Attention(
             self.heads,
             dtype=self.dtype,
@@ -139,7 +139,7 @@ class Block(nn.Module):
         )
         x = x + cross(h, text, segment=caption, memory_segment=text_caption)
 
-        h = modulate(rms_normalize(x), shift=shift2, scale=scale2).astype(self.dtype)
+        h = modulated_norm(x, shift2, scale2)
         activation = "silu" if self.gated else "gelu"
         mlp = FeedForward(self.hidden, gated=self.gated, activation=activation, dtype=self.dtype, name="mlp")
         return x + (gate2 * mlp(h)).astype(self.dtype)
@@ -206,7 +206,8 @@ class Transformer(nn.Module):
         the products with weights).
       gated: the MLP is silu(gate x) (up x), or else gelu(up x).
       attention: see `nn.attention.attend`; text is attended to by `nn.attention.CROSS` of it.
-      dtype: of the computation; parameters, norms, softmax, modulations and the last layer are float32.
+      dtype: of the computation; parameters, norms, softmax, the table of modulations and the last layer are
+        float32.
     """
 
     patch_width: int
@@ -268,12 +269,14 @@ class Transformer(nn.Module):
         self, x: Float[Array, "b n d"], context: dict[str, Any], *, most_segments: int
     ) -> Float[Array, "b n d"]:
         """All blocks, with parameters stacked along a leading axis."""
-        kind = (self.heads, self.hidden, self.gated, self.dtype, self.attention, most_segments)
-        block = Block(*kind, parent=None)
+        kind = (self.heads, self.hidden, self.gated, self.dtype)
+        block = Block(*kind, self.attention, most_segments, parent=None)
+        # No parameter depends on the kernel, and not every kernel can be mapped over layers.
+        plain = Block(*kind, "xla", most_segments, parent=None)
 
         def init(key: jax.Array) -> Any:
             keys = jax.random.split(key, self.depth)
-            return jax.vmap(lambda k: block.init(k, x, **context)["params"])(keys)
+            return jax.vmap(lambda k: plain.init(k, x, **context)["params"])(keys)
 
         params = self.param("blocks", init)
 

@@ -17,10 +17,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from sora_jax.nn import rope
 from sora_jax.nn.cudnn import cudnn_attention
 from sora_jax.nn.flash import flash_attention
-from sora_jax.nn.layers import Dense, Initializer, RMSNorm, split_heads
+from sora_jax.nn.layers import Dense, Initializer, RMSNorm, Rotation, split_heads
 from sora_jax.nn.partition import HEADS
 from sora_jax.nn.ring import ring_attention
 from sora_jax.nn.splash import splash_attention
@@ -55,10 +54,10 @@ def attend(
       bias: added to the scaled products, the same for every row.
       implementation: "xla" = batched matrix products over (b, k, n, d) with a softmax between; "splash" = a
         TPU kernel (`nn.splash`), for TPUs alone and without a bias; "flash" = a GPU kernel (`nn.flash`), for
-        GPUs alone, without a bias, of a sequence to itself; "cudnn" = NVIDIA's (`nn.cudnn`), for Hopper GPUs
-        and later, in half precision, likewise, of segments that lie one after the other; "ring" = plain products, a block of keys at a
-        time, handed round the devices that share a row (`nn.ring`), anywhere, without a bias, of a sequence
-        to itself. Nothing is chosen for the caller.
+        GPUs alone, without a bias, of a sequence to itself; "cudnn" = NVIDIA's (`nn.cudnn`), likewise, for
+        Hopper GPUs and later, in half precision, of segments that lie one after the other; "ring" = plain
+        products, a block of keys at a time, handed round the devices that share a row (`nn.ring`), anywhere,
+        without a bias, of a sequence to itself. Nothing is chosen for the caller.
       most_segments: that a row may have; only "cudnn" asks.
 
     Raises:
@@ -168,7 +167,7 @@ class Attention(nn.Module):
         *,
         segment: Int[Array, "b n"],
         memory_segment: Int[Array, "b m"] | None = None,
-        rotation: tuple[Float[Array, "b n h"], Float[Array, "b n h"]] | None = None,
+        rotation: Rotation | None = None,
     ) -> Float[Array, "b n d"]:
         """Attends from `x` to `memory` (default: `x`); `rotation` is `rope.rotations`, of self-attention."""
         width = x.shape[-1]
@@ -180,10 +179,8 @@ class Attention(nn.Module):
         query = split_heads(into(name="query")(x), self.heads)
         key = split_heads(into(name="key")(memory), self.heads)
         value = split_heads(into(name="value")(memory), self.heads)
-        query = RMSNorm(dtype=self.dtype, name="query_norm")(query)
-        key = RMSNorm(dtype=self.dtype, name="key_norm")(key)
-        if rotation is not None:
-            query, key = (rope.rotate(y, *rotation).astype(self.dtype) for y in (query, key))
+        query = RMSNorm(dtype=self.dtype, name="query_norm")(query, rotation)
+        key = RMSNorm(dtype=self.dtype, name="key_norm")(key, rotation)
         out = attend(
             query,
             key,

@@ -83,7 +83,7 @@ def pieces(segment: Int[Array, "b n"], most: int) -> tuple[Int[Array, "b s+1"], 
     """
     ids = jnp.arange(1, max(most, 2) + 1)
     ids = jnp.where(ids <= most, ids, -1)
-    lengths = jnp.sum(segment[:, :, None] == ids, axis=1, dtype=jnp.int32)
+    lengths = jnp.sum(segment[:, :, None] == ids[None, None, :], axis=1, dtype=jnp.int32)
     starts = jnp.cumsum(lengths, axis=1, dtype=jnp.int32) - lengths
     starts, lengths = (jnp.where(lengths > 0, x, -1) for x in (starts, lengths))
     return jnp.pad(starts, ((0, 0), (0, 1)), constant_values=-1), lengths

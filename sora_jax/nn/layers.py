@@ -20,6 +20,8 @@ from sora_jax.nn import partition
 
 Initializer = Callable[..., Any]
 Activation = Literal["silu", "gelu", "relu"]
+Rotation = tuple[Float[Array, "b n h"], Float[Array, "b n h"]]  # cosines and sines, see `nn.rope`
+EPSILON = 1e-6
 
 
 def activate(x: Float[Array, "*s d"], activation: Activation) -> Float[Array, "*s d"]:
@@ -67,23 +69,107 @@ class Dense(nn.Module):
         return y
 
 
-def rms_normalize(x: Float[Array, "*s d"], *, epsilon: float = 1e-6) -> Float[Array, "*s d"]:
+def rms_normalize(x: Float[Array, "*s d"], *, epsilon: float = EPSILON) -> Float[Array, "*s d"]:
     """`x / sqrt(mean(x^2) + epsilon)` over the last axis, in float32 (arXiv 1910.07467, Eq. 4)."""
-    x = x.astype(jnp.float32)
-    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + epsilon)
+    return x.astype(jnp.float32) * _inverse_rms(x, epsilon)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def scaled_norm(
+    x: Float[Array, "*s d"],
+    gain: Float[Array, " d"],
+    rotation: Rotation | None,
+    epsilon: float,
+    dtype: Any,
+) -> Float[Array, "*s d"]:
+    """`gain rms_normalize(x)`, turned by `rotation` (`rope.rotate`) if there is one, in `dtype`.
+
+    One operation, with its own gradient: of the forward pass it keeps `x`, in its dtype, and one number per
+    position. Left alone, float32 copies of everything between were kept too.
+    """
+    return _scaled_norm(x, gain, rotation, epsilon, dtype)[0]
+
+
+def _scaled_norm(x, gain, rotation, epsilon, dtype):
+    inverse = _inverse_rms(x, epsilon)
+    y = x.astype(jnp.float32) * inverse * _wide(gain, x)
+    if rotation is not None:
+        y = turn(y, *rotation)
+    return y.astype(dtype), (x, gain, rotation, inverse)
+
+
+def _scaled_norm_gradient(epsilon, dtype, kept, gradient):
+    x, gain, rotation, inverse = kept
+    gradient = gradient.astype(jnp.float32)
+    if rotation is not None:
+        cosine, sine = rotation
+        gradient = turn(gradient, cosine, -sine)
+    normal = x.astype(jnp.float32) * inverse
+    d_gain = jnp.sum(gradient * normal, axis=tuple(range(x.ndim - 1)))
+    d_x = _norm_gradient(gradient * _wide(gain, x), normal, inverse)
+    return d_x.astype(x.dtype), d_gain, None if rotation is None else jax.tree.map(jnp.zeros_like, rotation)
+
+
+scaled_norm.defvjp(_scaled_norm, _scaled_norm_gradient)
+
+
+@jax.custom_vjp
+def modulated_norm(
+    x: Float[Array, "b n d"], shift: Float[Array, "b n d"], scale: Float[Array, "b n d"]
+) -> Float[Array, "b n d"]:
+    """`rms_normalize(x) (1 + scale) + shift`, float32 inside, in the dtype of `x`; as `scaled_norm` keeps."""
+    return _modulated_norm(x, shift, scale)[0]
+
+
+def _modulated_norm(x, shift, scale):
+    inverse = _inverse_rms(x, EPSILON)
+    y = modulate(x.astype(jnp.float32) * inverse, shift=shift, scale=scale.astype(jnp.float32))
+    return y.astype(x.dtype), (x, scale, inverse)
+
+
+def _modulated_norm_gradient(kept, gradient):
+    x, scale, inverse = kept
+    gradient = gradient.astype(jnp.float32)
+    normal = x.astype(jnp.float32) * inverse
+    d_x = _norm_gradient(gradient * (1 + scale.astype(jnp.float32)), normal, inverse)
+    return d_x.astype(x.dtype), gradient.astype(scale.dtype), (gradient * normal).astype(scale.dtype)
+
+
+modulated_norm.defvjp(_modulated_norm, _modulated_norm_gradient)
+
+
+def _inverse_rms(x, epsilon):
+    return jax.lax.rsqrt(jnp.mean(jnp.square(x.astype(jnp.float32)), axis=-1, keepdims=True) + epsilon)
+
+
+def _norm_gradient(gradient, normal, inverse):
+    """Of `normal = x inverse` with respect to x."""
+    return inverse * (gradient - normal * jnp.mean(gradient * normal, axis=-1, keepdims=True))
+
+
+def _wide(gain, x):
+    return jnp.expand_dims(gain, tuple(range(x.ndim - 1)))
+
+
+def turn(
+    x: Float[Array, "b n k d"], cosine: Float[Array, "b n h"], sine: Float[Array, "b n h"]
+) -> Float[Array, "b n k d"]:
+    """Turns plane i = (x[i], x[i + d / 2]) of every head by its token's angle."""
+    first, second = jnp.split(x, 2, axis=-1)
+    cosine, sine = cosine[:, :, None, :], sine[:, :, None, :]
+    return jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
 
 
 class RMSNorm(nn.Module):
     """RMS norm with a learned gain per channel; float32 inside, result in `dtype`."""
 
-    epsilon: float = 1e-6
+    epsilon: float = EPSILON
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*s d"]) -> Float[Array, "*s d"]:
+    def __call__(self, x: Float[Array, "*s d"], rotation: Rotation | None = None) -> Float[Array, "*s d"]:
         gain = self.param("gain", nn.initializers.ones, (x.shape[-1],), jnp.float32)
-        gain = jnp.expand_dims(gain, tuple(range(x.ndim - 1)))
-        return (rms_normalize(x, epsilon=self.epsilon) * gain).astype(self.dtype)
+        return scaled_norm(x, gain, rotation, self.epsilon, self.dtype)
 
 
 def modulate(
@@ -91,6 +177,22 @@ def modulate(
 ) -> Float[Array, "b n d"]:
     """`x (1 + scale) + shift` (Peebles & Xie 2023, arXiv 2212.09748, Sec. 3.2)."""
     return x * (1 + scale) + shift
+
+
+@jax.custom_vjp
+def gated_silu(gate: Float[Array, "*s d"], up: Float[Array, "*s d"]) -> Float[Array, "*s d"]:
+    """`silu(gate) up`; its gradient keeps both, and makes the sigmoid again."""
+    return jax.nn.silu(gate) * up
+
+
+def _gated_silu_gradient(kept, gradient):
+    gate, up = (x.astype(jnp.float32) for x in kept)
+    gradient, sigmoid = gradient.astype(jnp.float32), jax.nn.sigmoid(gate)
+    d_gate = gradient * up * sigmoid * (1 + gate * (1 - sigmoid))
+    return d_gate.astype(kept[0].dtype), (gradient * gate * sigmoid).astype(kept[1].dtype)
+
+
+gated_silu.defvjp(lambda gate, up: (gated_silu(gate, up), (gate, up)), _gated_silu_gradient)
 
 
 class FeedForward(nn.Module):
@@ -110,7 +212,9 @@ class FeedForward(nn.Module):
         )
         up = wide(name="up")(x)
         if self.gated:
-            hidden = activate(wide(name="gate")(x), self.activation) * up
+            gate = wide(name="gate")(x)
+            plain = self.activation != "silu"
+            hidden = activate(gate, self.activation) * up if plain else gated_silu(gate, up)
         else:
             hidden = activate(up, self.activation)
         return Dense(x.shape[-1], dtype=self.dtype, kernel_init=self.down_init, name="down")(hidden)

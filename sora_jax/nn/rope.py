@@ -22,7 +22,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sora_jax.nn.layers import geometric
+from sora_jax.nn.layers import geometric, turn
 
 SECONDS_BAND = (0.5, 9.0)
 SPACE_BAND = (1.5, 16.5)
@@ -62,6 +62,4 @@ def rotate(
     x: Float[Array, "b n k d"], cosine: Float[Array, "b n h"], sine: Float[Array, "b n h"]
 ) -> Float[Array, "b n k d"]:
     """Turns plane i = (x[i], x[i + d / 2]) of every head by its token's angle; float32."""
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    cosine, sine = cosine[:, :, None, :], sine[:, :, None, :]
-    return jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
+    return turn(x.astype(jnp.float32), cosine, sine)

@@ -129,8 +129,8 @@ def devices_of(topology: str) -> Sequence[jax.Device]:
 def local_chip(dtype: Any) -> Chip:
     """The first device here, as it does a large matrix product in `dtype` and a large copy (fastest of 20).
 
-    Its memory is what JAX's allocator may take of it; how fast devices talk to each other is not measured, and
-    taken for free.
+    Its memory is what JAX's allocator may take of it. How fast devices talk to each other is not measured: it
+    is taken for free.
     """
     device = jax.devices()[0]
     side, numbers = PRODUCT.get(device.platform, 8192), COPY.get(device.platform, 2**28)

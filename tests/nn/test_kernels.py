@@ -10,12 +10,16 @@ import numpy as np
 import pytest
 from jax import export
 
+from sora_jax import patches
+from sora_jax.models.transformer import SIZES, Transformer
+from sora_jax.nn import cudnn as cudnn_lib
 from sora_jax.nn import ring as ring_lib
 from sora_jax.nn.attention import attend
 from sora_jax.nn.flash import flash_attention
 from sora_jax.nn.partition import HEADS, ROWS, TOKENS
 from sora_jax.nn.splash import splash_attention
-from sora_jax.sharding.mesh import AXES
+from sora_jax.sharding import context
+from sora_jax.sharding.mesh import AXES, make_mesh
 
 B, N, M, K, D = 2, 256, 128, 2, 64
 
@@ -71,10 +75,54 @@ def ring(*arguments, query_segment, key_segment, **keywords):
         return ring_lib.ring_attention(*arguments, segment=query_segment, **keywords)
 
 
+@jax.custom_vjp
+def ragged(query, key, value, same):
+    """Attention where `same`; NaN, in the output and in every gradient, at tokens of no sequence."""
+    out = _ragged(query, key, value, same)
+    return jnp.where(jnp.any(same, axis=-1)[:, :, None, None], out, jnp.nan)
+
+
+def _ragged(query, key, value, same):
+    logits = jnp.where(same[:, None], jnp.einsum("bnkd,bmkd->bknm", query, key), -jnp.inf)
+    weights = jnp.where(same[:, None], jax.nn.softmax(logits, axis=-1), 0)
+    return jnp.einsum("bknm,bmkd->bnkd", weights, value)
+
+
+def _ragged_backward(inputs, gradient):
+    *arrays, same = inputs
+    inside = jnp.any(same, axis=-1)[:, :, None, None]
+    arrays = (jnp.where(inside, x, 0) for x in arrays)
+    # All is masked softmax, so what the gradient holds at tokens of no sequence goes nowhere.
+    pulled = jax.vjp(lambda *x: _ragged(*x, same), *arrays)[1](jnp.where(inside, gradient, 0))
+    return (*(jnp.where(inside, x, jnp.nan) for x in pulled), None)
+
+
+ragged.defvjp(lambda *inputs: (ragged(*inputs), inputs), _ragged_backward)
+
+
+def as_documented(query, key, value, *, q_seqlen, kv_seqlen, q_offsets, kv_offsets, scale, mask_type):
+    """What JAX says of its cuDNN attention with offsets: sequences by start and length, -1 for none."""
+    assert mask_type.name == "PADDING" and q_seqlen is kv_seqlen and q_offsets is kv_offsets
+    assert q_offsets.shape[1] == q_seqlen.shape[1] + 1 > 2 and q_offsets.dtype == q_seqlen.dtype == jnp.int32
+    place = jnp.arange(query.shape[1])[None, :, None]
+    starts, ends = q_offsets[:, None, :-1], (q_offsets[:, :-1] + q_seqlen)[:, None]
+    member = (q_seqlen[:, None] > 0) & (place >= starts) & (place < ends)
+    return ragged(query * scale, key, value, jnp.einsum("bns,bms->bnm", member, member))
+
+
+def cudnn(*arguments, query_segment, key_segment, **keywords):
+    assert query_segment is key_segment
+    module = "jax._src.cudnn.fused_attention_stablehlo"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"{module}.dot_product_attention", as_documented)
+        patch.setattr(cudnn_lib, "HALVES", (jnp.float32,))
+        return cudnn_lib.cudnn_attention(*arguments, segment=query_segment, most_segments=4, **keywords)
+
+
 @pytest.fixture(
     scope="module",
-    params=[(splash, True), (splash, False), (flash, True), (ring, True)],
-    ids=["splash", "splash-cross", "flash", "ring"],
+    params=[(splash, True), (splash, False), (flash, True), (ring, True), (cudnn, True)],
+    ids=["splash", "splash-cross", "flash", "ring", "cudnn"],
 )
 def both(request):
     kernel, own = request.param
@@ -105,7 +153,9 @@ def test_what_the_kernel_cannot_do_is_an_error():
         splash(x, x, x, query_segment=ids, key_segment=ids, scale=1.0)
     with pytest.raises(ValueError, match=r"rows of 130 tokens .* pad them to 256"):
         flash(x, x, x, query_segment=ids, key_segment=ids, scale=1.0)
-    for own in ("flash", "ring"):
+    with pytest.raises(ValueError, match="'cudnn' computes in bfloat16 or float16, not float32: set dtype"):
+        attend(*(x, x, x), query_segment=ids, key_segment=ids, scale=1.0, implementation="cudnn")
+    for own in ("flash", "cudnn", "ring"):
         with pytest.raises(ValueError, match=rf"'{own}' has no bias and attends to its own sequence"):
             attend(*(x, x, x), query_segment=ids, key_segment=ids + 0, scale=1.0, implementation=own)
     with pytest.raises(ValueError, match="no bias"):
@@ -144,6 +194,53 @@ def test_flash_is_lowered_for_cuda_forward_and_backward():
     with a_gpu_to_lower_for():
         module = lower(x, x, x, ids).mlir_module()
     assert module.count(call) >= 3  # forward, preparation, backward
+
+
+def test_pieces_of_rows():
+    ids = jnp.asarray([[1, 1, 2, 3, 3, 0], [1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0]])
+    starts, lengths = cudnn_lib.pieces(ids, 4)
+    np.testing.assert_array_equal(starts, [[0, 2, 3, -1, -1], [0, -1, -1, -1, -1], [-1] * 5])
+    np.testing.assert_array_equal(lengths, [[2, 1, 2, -1], [6, -1, -1, -1], [-1] * 4])
+    starts, lengths = cudnn_lib.pieces(ids, 1)  # at least two, of which the second is none
+    np.testing.assert_array_equal(starts[:2], [[0, -1, -1]] * 2)
+    np.testing.assert_array_equal(lengths[:2], [[2, -1], [6, -1]])
+
+
+@pytest.mark.parametrize("on_a_mesh", [False, True])
+def test_a_model_with_cudnn_is_lowered_for_cuda_forward_backward_and_again(on_a_mesh, monkeypatch):
+    """From its parameters on, as a training run makes them; what the kernels compute only a GPU can tell."""
+    module = "jax._src.cudnn.fused_attention_stablehlo"
+    for name, answer in (
+        ("check_cudnn_version", lambda: 91900),
+        ("check_compute_capability", lambda _: True),
+        ("is_cuda_compute_capability_equal", lambda _: False),
+    ):
+        monkeypatch.setattr(f"{module}.{name}", answer)
+    clip = patches.segment(
+        np.zeros((2, 8, 8, 16), np.float32),
+        ratio=(4, 8, 8),
+        patch=(1, 2, 2),
+        fps=8.0,
+        clip=0,
+        text=np.ones(4, np.int32),
+    )
+    batch = patches.pack_rows([[clip, clip]], row_tokens=128, row_text=16, max_segments=3)
+    batch = batch._replace(text=jnp.zeros((1, 16, 48)))
+    model = Transformer(
+        **SIZES["test"], patch_width=64, levels=4, attention="cudnn", dtype=jnp.bfloat16, remat="full"
+    )
+    t = jnp.full((1, 128), 0.5)
+
+    def loss(params):
+        return jnp.sum(model.apply({"params": params}, batch.tokens, t, batch))  # type: ignore[arg-type]
+
+    with context.use(make_mesh(devices=jax.devices()[:1])) if on_a_mesh else contextlib.nullcontext():
+        params = jax.eval_shape(
+            lambda key: model.init(key, batch.tokens, t, batch)["params"], jax.random.key(0)
+        )
+        text = jax.jit(jax.grad(loss)).trace(params).lower(lowering_platforms=("cuda",)).as_text()
+    assert text.count("@__cudnn$fmhaSoftmax(") == 2  # in the scanned layer, and computed again
+    assert text.count("@__cudnn$fmhaSoftmaxBackward(") == 1
 
 
 def a_gpu_to_lower_for():

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from sora_jax import build, command, plan
@@ -129,6 +133,7 @@ def a_plan(asked, *, rows: int, seconds: float, fits: bool) -> plan_report.Plan:
         run_flops=1.0,
         memory=None,
         needed=1 if fits else 3,
+        peak=1.0,
         hbm=2,
         collectives={},
         hbm_bytes=0.0,
@@ -187,6 +192,59 @@ def test_the_page_says_what_does_not_fit():
     text = plan_report.page(a_plan({"what": "train"}, rows=4, seconds=2.0, fits=False))
     assert "DOES NOT FIT" in text and "a step takes 2 s if they overlap (MFU 50%)" in text
     assert "\nfits: " in plan_report.page(a_plan({"what": "train"}, rows=4, seconds=2.0, fits=True))
+
+
+def test_what_was_measured_stands_beside_the_estimate():
+    asked = a_plan({"what": "train"}, rows=4, seconds=2.0, fits=True)
+    assert "of what overlapping would take" not in plan_report.page(asked)
+    measured = plan_compile.Measured(seconds=3.0, runs=5, peak=2 * 2**30)
+    text = plan_report.page(dataclasses.replace(asked, needed=2**30, measured=measured))
+    assert "measured, 5 runs: 3 s (MFU 8.3%), 1.50 of what overlapping would take, 1.50 of" in text
+    assert "peak 2.00 GiB, 2.000 of" in text
+
+
+def test_a_program_is_run_with_its_state_handed_on():
+    """A donated array that is used again is an error, so the state has to come from the run before."""
+    step = jax.jit(lambda state, batch: (state + batch, jnp.sum(state)), donate_argnums=0)
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    shapes = [jax.ShapeDtypeStruct((8,), dtype, sharding=device) for dtype in (jnp.float32, jnp.int32)]
+    seen = []
+
+    def watched(*arrays):
+        seen.append([np.array(x) for x in arrays])
+        return step(*arrays)
+
+    measured = plan_compile.measure(watched, tuple(shapes), donated=True, runs=3)
+    assert measured.runs == 3 and measured.seconds > 0 and len(seen) == 5
+    assert (seen[0][0] >= 0).all() and (seen[0][0] < 0.02).all() and seen[0][0].std() > 0
+    for number, (state, batch) in enumerate(seen):
+        np.testing.assert_allclose(state, seen[0][0] + number, rtol=1e-6)
+        assert (batch == 1).all()
+
+
+def test_the_machine_that_is_here_is_planned_for_and_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(plan_chips, "PRODUCT", {"cpu": 64})
+    monkeypatch.setattr(plan_chips, "COPY", {"cpu": 2**12})
+    out = str(tmp_path / "plan.json")
+    changes = {
+        "topology": "local",
+        "mesh": "",
+        "what": "decode",
+        "frames": "1",
+        "height": "16",
+        "width": "16",
+    }
+    assert run(**changes, runs="2", autoencoder="4x8x8-small", out=out) == 0
+    found = json.loads(Path(out).read_text())
+    assert found["fits"] and found["chip"] == "cpu" and found["devices"] == jax.device_count()
+    assert found["measured"]["runs"] == 2 and found["measured"]["seconds"] > 0
+    assert found["estimate"]["compute"] > 0 and found["estimate"]["wire"] == 0
+    assert "measured, 2 runs" in capsys.readouterr().out
+
+
+def test_what_is_not_there_cannot_be_run():
+    with pytest.raises(command.UsageError, match="'v5e:2x2' is not there to be run on: use topology local"):
+        run(runs="2")
 
 
 ARGUMENTS = {
