@@ -103,9 +103,7 @@ def _write(
         pass
 
     reader = ClipReader(source, run=shard_clips, workers=workers)
-    if workers:
-        shapes = np.unique(source.sizes[["frames", "height", "width"]])
-        encoder.compile_sizes([(int(f), int(h), int(w)) for f, h, w in shapes])
+    compiled = not workers
     progress = tqdm.tqdm(total=len(source), desc=path.name, unit="clip", mininterval=5.0)
     with contextlib.closing(reader), progress as bar:
 
@@ -113,6 +111,12 @@ def _write(
             if time.monotonic() > deadline:
                 raise OutOfTime
             bar.n = start
+            nonlocal compiled
+            if not compiled:  # while the workers begin
+                reader.begin(start)
+                shapes = np.unique(source.sizes[["frames", "height", "width"]])
+                encoder.compile_sizes([(int(f), int(h), int(w)) for f, h, w in shapes])
+                compiled = True
             kept = [c for c in reader.read(start, stop) if excluded.isdisjoint(_said(c.captions))]
             for clip in encoder.encode_clips(kept):
                 bar.update(1)

@@ -105,18 +105,27 @@ class ClipReader:
         if self._pool is None:
             return [clip for _, clip in readable(self._source, range(start, stop))]
         if not self._waiting or self._waiting[0][0] != start:
-            self._waiting.clear()
-            self._next = start
+            self.begin(start)
         clips: list[Clip] = []
         while True:
-            while len(self._waiting) < 6 * self._workers and self._next < len(self._source):
-                border = min((self._next // self._run + 1) * self._run, len(self._source))
-                end = min(self._next + CLIPS, border)
-                self._waiting.append((self._next, self._pool.submit(_clips, self._next, end)))
-                self._next = end
+            self._ask(self._pool)
             if not self._waiting or self._waiting[0][0] >= stop:
                 return clips
             clips += self._waiting.popleft()[1].result()
+
+    def begin(self, start: int) -> None:
+        """Lets the workers begin with the clip `start`, before anyone waits for it."""
+        self._waiting.clear()
+        self._next = start
+        if self._pool is not None:
+            self._ask(self._pool)
+
+    def _ask(self, pool: concurrent.futures.ProcessPoolExecutor) -> None:
+        while len(self._waiting) < 6 * self._workers and self._next < len(self._source):
+            border = min((self._next // self._run + 1) * self._run, len(self._source))
+            end = min(self._next + CLIPS, border)
+            self._waiting.append((self._next, pool.submit(_clips, self._next, end)))
+            self._next = end
 
     def close(self) -> None:
         """Ends the workers."""

@@ -214,8 +214,8 @@ def page(plan: Plan) -> str:
         mfu = plan.model_flops / (plan.devices * plan.peak * m.seconds)
         best, worst = m.seconds / plan.estimate.best, m.seconds / plan.estimate.worst
         lines.append(
-            f"measured, {m.runs} runs: {m.seconds:.4g} s (MFU {mfu:.1%}), {best:.2f} of what overlapping would "
-            f"take, {worst:.2f} of what not overlapping would"
+            f"measured, {m.runs} runs: {m.seconds:.4g} s (MFU {mfu:.1%}), {best:.2f} of what overlapping "
+            f"would take, {worst:.2f} of what not overlapping would"
         )
         if m.peak is not None:
             share = m.peak / max(1, plan.needed)

@@ -216,8 +216,17 @@ def test_worker_processes_read_the_same_runs_whichever_is_asked_first():
     source = _Numbers(0, 70)
     reader = workers.ClipReader(source, run=25, workers=2)
     with contextlib.closing(reader):
+        reader.begin(50)  # early, and not where the first one asks
         for start, stop in ((0, 25), (25, 50), (50, 70), (25, 50)):
             found = [int(clip.video[0, 0, 0, 0]) for clip in reader.read(start, stop)]
             assert found == [k for k in range(start, stop) if k != 5]
+    begun = workers.ClipReader(source, run=25, workers=2)
+    with contextlib.closing(begun):
+        begun.begin(50)
+        asked = list(begun._waiting)
+        assert [first for first, _ in asked] == [50, 66]  # by 16, to the end
+        assert [int(clip.video[0, 0, 0, 0]) for clip in begun.read(50, 70)] == list(range(50, 70))
+        assert all(future.done() for _, future in asked)  # those very ones were handed out
     here = workers.ClipReader(source, run=25, workers=0)
+    here.begin(3)
     assert [clip.id for clip in here.read(3, 8)] == ["3", "4", "6", "7"]
