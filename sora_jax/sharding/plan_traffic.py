@@ -111,7 +111,7 @@ def hbm_bytes(module: Module) -> float:
     """Bytes one device reads and writes in HBM per step: operands and results of everything that runs.
 
     A fusion reads of an operand what it slices out of it, and writes of a buffer it updates in place the
-    update. What stays in the on-chip memory (layout `S(1)`) is not counted; of a kernel (custom call), each
+    update. What begins and ends apart (`-start`, `-done`) is counted where it begins. What stays in the on-chip memory (layout `S(1)`) is not counted; of a kernel (custom call), each
     operand is counted once, however often the kernel reads it.
     """
     counts, _ = runs(module)
@@ -132,6 +132,11 @@ def _moved(module: Module, line: Instruction, shapes: Mapping[str, str]) -> int:
     operands = [shapes[name] for name in line.operands if name in shapes]
     result = size_of(line.shape, space=0)
     match line.op:
+        case "slice-start":  # ((operand), result, context)
+            source, slice_ = operands[0], line.shape.split("), ", 1)[1].rpartition(", ")[0]
+            return (size_of(slice_) if size_of(source, space=0) else 0) + size_of(slice_, space=0)
+        case op if op.endswith("-start"):  # its result names the operands too
+            return size_of(line.shape, space=0)
         case "dynamic-update-slice":
             return 2 * size_of(operands[1], space=0)
         case "dynamic-slice" | "gather":
