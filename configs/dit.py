@@ -8,7 +8,7 @@
 | smoke | tiny | 2 cores | 1 minute | nothing: it shows that the road is open |
 | cpu | xs | 2 cores | hours, on from what is shipped | see experiments/001_release |
 | gpu | xs | one H200 | 6 minutes, 3319 steps | see sora_jax/pretrained/*/card.md |
-| gpu_more | xs | one H200 | not run yet | on from what is shipped, with returns and more prefixes |
+| gpu_more | xs | one H200 | not run yet | on from what is shipped, with returns, prefixes, cudnn |
 | phyworld_cpu | nano or mu | 2 cores | see experiments/004_phyworld | |
 | phyworld_gpu | s or b | one H200 | not run yet | |
 | s, b, l, xl, 2b, 7b, wan-1.3b | as named | TPU slices | see experiments/002_plans | compiled, not run |
@@ -33,7 +33,8 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 "levels": 24,
                 "scan": False,
                 "remat": "none",
-                # Or a kernel, "splash" on TPUs, "flash" on GPUs; or "ring", for long rows, anywhere.
+                # Or a kernel: "splash" on TPUs, "cudnn" in bfloat16 on Hopper GPUs and later, "flash" on
+                # other GPUs; or "ring", for long rows, anywhere.
                 "attention": "xla",
                 "dtype": "float32",
             },
@@ -140,6 +141,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             config.evaluation.update(batches=4, prompts=())
             if variant == "gpu_more":  # on from what is shipped: no images first, half the steps
                 config.update(start_from="gpu-128px")
+                config.model.attention = "cudnn"
                 config.data.stages = ((None, ((1, 0.1), (33, 0.9))),)
                 config.train.update(total_steps=6000)
                 config.optimizer.update(learning_rate=4e-3, cooldown_steps=4000)

@@ -37,7 +37,8 @@ def cudnn_attention(
       most_segments: that a row may have. The tokens of further ones get 0.
 
     Raises:
-      ValueError: a dtype that the kernel has not, or heads that do not divide over tensor x context.
+      ValueError: a dtype that the kernel has not, heads that do not divide over tensor x context, or a
+        machine without cuDNN or with too old a GPU.
     """
     if value.dtype not in HALVES:
         raise ValueError(
@@ -55,17 +56,23 @@ def cudnn_attention(
     def local(query: Array, key: Array, value: Array, ids: Array, _: Array) -> Array:
         query, key, value = (jnp.swapaxes(x, 1, 2) for x in (query, key, value))
         starts, lengths = pieces(ids, most_segments)
-        out: Any = dot_product_attention(
-            query,
-            key,
-            value,
-            q_seqlen=lengths,
-            kv_seqlen=lengths,
-            q_offsets=starts,
-            kv_offsets=starts,
-            scale=scale,
-            mask_type=MaskType.PADDING,
-        )
+        try:
+            out: Any = dot_product_attention(
+                query,
+                key,
+                value,
+                q_seqlen=lengths,
+                kv_seqlen=lengths,
+                q_offsets=starts,
+                kv_offsets=starts,
+                scale=scale,
+                mask_type=MaskType.PADDING,
+            )
+        except (RuntimeError, NotImplementedError) as error:  # before anything runs: of the machine
+            raise ValueError(
+                f"attention='cudnn' is not for this machine ({error}): it wants cuDNN and a GPU of compute "
+                "capability 9.0 or later; use attention='flash' on other GPUs, or 'xla'"
+            ) from error
         return jnp.swapaxes(out, 1, 2)
 
     query = constrain(query, ROWS, TOKENS, HEADS, None)

@@ -111,8 +111,9 @@ def hbm_bytes(module: Module) -> float:
     """Bytes one device reads and writes in HBM per step: operands and results of everything that runs.
 
     A fusion reads of an operand what it slices out of it, and writes of a buffer it updates in place the
-    update. What begins and ends apart (`-start`, `-done`) is counted where it begins. What stays in the on-chip memory (layout `S(1)`) is not counted; of a kernel (custom call), each
-    operand is counted once, however often the kernel reads it.
+    update. What begins and ends apart (`-start`, `-done`) is counted where it begins. What stays in the
+    on-chip memory (layout `S(1)`) is not counted; of a kernel (custom call), each operand is counted once,
+    however often the kernel reads it.
     """
     counts, _ = runs(module)
     lines = [line for body in module.computations.values() for line in body if line.op == "fusion"]

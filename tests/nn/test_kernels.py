@@ -155,6 +155,9 @@ def test_what_the_kernel_cannot_do_is_an_error():
         flash(x, x, x, query_segment=ids, key_segment=ids, scale=1.0)
     with pytest.raises(ValueError, match="'cudnn' computes in bfloat16 or float16, not float32: set dtype"):
         attend(*(x, x, x), query_segment=ids, key_segment=ids, scale=1.0, implementation="cudnn")
+    with pytest.raises(ValueError, match=r"not for this machine \(cuDNN is not detected.*'flash' on other"):
+        half = x.astype(jnp.bfloat16)
+        attend(*(half, half, half), query_segment=ids, key_segment=ids, scale=1.0, implementation="cudnn")
     for own in ("flash", "cudnn", "ring"):
         with pytest.raises(ValueError, match=rf"'{own}' has no bias and attends to its own sequence"):
             attend(*(x, x, x), query_segment=ids, key_segment=ids + 0, scale=1.0, implementation=own)

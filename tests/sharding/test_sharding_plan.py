@@ -71,7 +71,10 @@ def test_memory_traffic_counts_slices_updates_and_not_the_chip_s_own_memory(modu
     permute = 2 * 16 * 8 * 4  # read and written, though the start's tuple and its operand name it three times
     onto_the_chip = 4 * 8 * 4 + 2 * 64 * 2  # of the slice and of the copy only what is read
     scatter = 16 * 8 * 4 + 4 * 8 * 4
-    assert plan_traffic.hbm_bytes(module) == 15 * (400 + 400 + 2 * 4) + gather + permute + onto_the_chip + scatter
+    assert (
+        plan_traffic.hbm_bytes(module)
+        == 15 * (400 + 400 + 2 * 4) + gather + permute + onto_the_chip + scatter
+    )
 
 
 def test_text_without_an_entry_is_an_error():
