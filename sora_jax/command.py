@@ -15,11 +15,12 @@ import runpy
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ml_collections import ConfigDict
 
 from sora_jax.data.manifest import TooManyBadError
+from sora_jax.nn.attention import Implementation
 from sora_jax.training.stored import CheckpointError
 
 OVERRIDE = "--config."
@@ -117,4 +118,17 @@ def parser(description: str, *, example: str) -> argparse.ArgumentParser:
 
     return argparse.ArgumentParser(
         description=description, epilog=f"example:\n  {example}", formatter_class=Formatter
+    )
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """`--attention`, `--dtype`: how this machine computes a model, as `build.load_generator` takes them."""
+    parser.add_argument(
+        "--attention",
+        choices=get_args(Implementation),
+        default="xla",
+        help="kernel of long rows: cudnn and flash for GPUs, splash for TPUs, ring anywhere",
+    )
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="of the computation"
     )

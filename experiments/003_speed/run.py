@@ -107,10 +107,9 @@ def main() -> int:
             for (cell, name), one in zip(jobs, found, strict=True):
                 keep(*cell, name, one, first=False)
     else:
-        todo = tqdm.tqdm(jobs * options.rounds, unit="run")
-        for number, (cell, name) in enumerate(todo):
-            found = _run(command(*cell, name), cold=number == 0)
-            keep(*cell, name, found, first=number == 0)  # nothing compiled before
+        rounds = [(number == 0, *job) for number in range(options.rounds) for job in jobs]
+        for first, cell, name in tqdm.tqdm(rounds, unit="run"):  # first: nothing compiled before
+            keep(*cell, name, _run(command(*cell, name), cold=first), first=first)
     print(table(results))
     return 0
 

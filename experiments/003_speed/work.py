@@ -1,8 +1,6 @@
 """Cost against work, of ours alone: tokens, the loader, planning, rows against padding, decoding.
 
-    python experiments/003_speed/work.py            # 10 minutes on 2 cores without the part "ring"
-
-The ring's 65,536 tokens take long: that part was cut after 9 minutes, beside two other jobs.
+    python experiments/003_speed/work.py            # 10 minutes on 2 cores, and 12 for the part "ring"
 
 Writes work.json and work.png into --out; with --parts, those parts alone, beside what is there. Each reading
 that is about memory is a process of its own.

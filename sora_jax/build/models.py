@@ -190,8 +190,14 @@ def generator(
     )
 
 
-def load_generator(name: str | Path) -> tuple[Generator, Settings]:
+def load_generator(
+    name: str | Path, *, attention: str = "xla", dtype: str = "float32"
+) -> tuple[Generator, Settings]:
     """The model of a folder or a shipped name, ready to sample, and how it is best sampled.
+
+    Args:
+      attention: see `nn.attention.attend`: this machine's choice, not the training's.
+      dtype: of the computation.
 
     Raises:
       FileNotFoundError: no such model.
@@ -202,9 +208,9 @@ def load_generator(name: str | Path) -> tuple[Generator, Settings]:
         raise ValueError(f"{name} holds an autoencoder alone: export the whole model to sample it")
     frozen = _load_autoencoder(table, autoencoder_weights, name)
     patch = tuple(table["patch"])
-    # Sampling levels are few; None takes any number. The attention is this machine's choice, not the
-    # training's.
-    config = ConfigDict({**table["transformer"], "levels": None, "scan": True, "attention": "xla"})
+    here = {"attention": attention, "dtype": dtype}
+    # Sampling levels are few; None takes any number.
+    config = ConfigDict({**table["transformer"], "levels": None, "scan": True, **here})
     model = transformer(config, patch_width=int(np.prod(patch)) * frozen.model.channels)
     ready = generator(model, params, frozen, patch=patch, prediction=table["prediction"])
     return ready, Settings(**table.get("sampling", {}))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import tqdm
 
-from sora_jax import build
+from sora_jax import build, command
 from sora_jax.diffusion import sampler
 from sora_jax.sampling.generate import generate
 from sora_jax.sampling.request import Generator, Request, Settings
@@ -18,16 +18,19 @@ NAMES = ("steps", "guidance_scale", "sampler")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--steps, --guidance_scale, --sampler, --rows."""
+    """--steps, --guidance_scale, --sampler, --rows, --attention, --dtype."""
     parser.add_argument("--steps", type=int, help="of the sampler")
     parser.add_argument("--guidance_scale", type=float, help="1 = off")
     parser.add_argument("--sampler", choices=sampler.SAMPLERS, help="as the model's card says if not given")
     parser.add_argument("--rows", type=int, default=16, help="videos sampled at once")
+    command.add_machine(parser)
 
 
 def load(options: argparse.Namespace) -> tuple[Generator, Settings]:
     """The model of `--checkpoint`, and how it is sampled: as it was exported, but for what is given."""
-    generator, settings = build.load_generator(options.checkpoint)
+    generator, settings = build.load_generator(
+        options.checkpoint, attention=options.attention, dtype=options.dtype
+    )
     given = {name: getattr(options, name) for name in NAMES if getattr(options, name) is not None}
     return generator, dataclasses.replace(settings, **given)
 

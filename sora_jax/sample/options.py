@@ -37,6 +37,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cache", type=float, help="share of change below which a step is not evaluated")
     parser.add_argument("--seed", type=int, default=1, help="the noise: one seed, one video")
+    command.add_machine(parser)
 
 
 def add_size(parser: argparse.ArgumentParser, *, frames: bool = True) -> None:
@@ -66,7 +67,9 @@ def load(options: argparse.Namespace) -> tuple[Generator, Settings]:
             raise ValueError(f"--seed {options.seed} is outside 0 .. {MOST_SEED - 1}")
         if getattr(options, "fps", 1.0) <= 0:
             raise ValueError(f"--fps {options.fps:g} is not above 0")
-        generator, settings = build.load_generator(options.checkpoint)
+        generator, settings = build.load_generator(
+            options.checkpoint, attention=options.attention, dtype=options.dtype
+        )
         given = {name: getattr(options, name) for name in SETTINGS}
         return generator, dataclasses.replace(settings, **{k: v for k, v in given.items() if v is not None})
 

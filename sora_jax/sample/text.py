@@ -44,7 +44,8 @@ def main(arguments: Sequence[str], *, modes: str = "") -> int:
         def progress(done: int, total: int) -> None:
             bar.update(done - bar.n)
 
-        videos = generate(generator, requests, settings=settings, rows=options.rows, progress=progress)
+        with command.checking_usage():  # a kernel that is not for this machine, or these rows
+            videos = generate(generator, requests, settings=settings, rows=options.rows, progress=progress)
     seconds = time.monotonic() - loaded
     notes = [_score(v, r) if options.score else "" for v, r in zip(videos, requests, strict=True)]
     for path, video, request, note in zip(outputs, videos, requests, notes, strict=True):

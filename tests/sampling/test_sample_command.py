@@ -114,6 +114,8 @@ def test_an_image_of_another_size_is_resized_and_that_is_said(folder, capsys):
         (("extend", "--video", "@a.mp4", *PROMPT, "--times", "0"), "--times 0 is below 1"),
         (("edit", "--video", "@a.mp4", *PROMPT, "--strength", "2"), "strength 2.0 is outside"),
         (("long", *PROMPT, "--window", "3", "--context", "3"), "a context of 3 latents in a window of 3"),
+        (("animate", "--image", "@a.png", *PROMPT, "--attention", "cudnn"), "'cudnn' computes in bfloat16"),
+        (("animate", "--image", "@a.png", *PROMPT, "--attention", "flash"), "rows of .* use attention='xla'"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
@@ -127,3 +129,13 @@ def test_without_a_mode_it_is_text_to_video(tmp_path):
     arguments = [*PROMPT, "--height", "48", "--width", "48", *QUICK, "--out", str(out)]
     assert sample.main(arguments) == 0
     assert video_files.read_video(out)[0].shape == (17, 48, 48, 3)
+
+
+def test_another_kernel_and_dtype_make_nearly_the_same_video(tmp_path):
+    made = []
+    for machine in ((), ("--attention", "ring", "--dtype", "bfloat16")):
+        out = tmp_path / f"{len(made)}.mp4"
+        size = ("--height", "64", "--width", "64", "--frames", "9", "--steps", "6")
+        assert sample.main([*PROMPT, *size, *machine, "--out", str(out)]) == 0
+        made.append(video_files.read_video(out)[0].astype(int))
+    assert 0 < np.abs(made[0] - made[1]).mean() < 5 < made[0].std()
