@@ -208,7 +208,8 @@ def table(results: dict[str, dict[str, Any]]) -> str:
                 continue
             low, middle, high = np.percentile(row["seconds"], [25, 50, 75])
             first = f"{row['first']:.1f}" if "first" in row else ""
-            rate = "" if name.startswith("diffusers") else f"{flops / middle / 1e12:.3g}"
+            counted = not (name.startswith("diffusers") or math.isnan(flops))
+            rate = f"{flops / middle / 1e12:.3g}" if counted else ""
             lines.append(
                 f"| {name} | {row['parameters'] / 1e6:.1f} | {1000 * middle:.0f} | {1000 * low:.0f} to "
                 f"{1000 * high:.0f} | {rate} | {middle / best:.2f} | {row['gib']:.1f} | {first} |"
