@@ -89,6 +89,8 @@ def plan(config: Table, request: Request, *, hlo: Path | None = None) -> plan_re
       ValueError: something of the request does not exist or divide; the message has the mend.
     """
     local = request.topology == plan_chips.LOCAL
+    if request.runs < 0:
+        raise ValueError(f"runs {request.runs} is below 0: use 1 or more, or 0 not to run it")
     if request.runs and not local:
         raise ValueError(f"topology {request.topology!r} is not there to be run on: use topology local")
     devices = plan_chips.devices_of(request.topology)

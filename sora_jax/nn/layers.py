@@ -85,7 +85,8 @@ def scaled_norm(
     """`gain rms_normalize(x)`, turned by `rotation` (`rope.rotate`) if there is one, in `dtype`.
 
     One operation, with its own gradient: of the forward pass it keeps `x`, in its dtype, and one number per
-    position. Left alone, float32 copies of everything between were kept too.
+    position. Left alone, float32 copies of everything between were kept too. `rotation` has no gradient (0):
+    positions are not trained.
     """
     return _scaled_norm(x, gain, rotation, epsilon, dtype)[0]
 
@@ -181,8 +182,8 @@ def modulate(
 
 @jax.custom_vjp
 def gated_silu(gate: Float[Array, "*s d"], up: Float[Array, "*s d"]) -> Float[Array, "*s d"]:
-    """`silu(gate) up`; its gradient keeps both, and makes the sigmoid again."""
-    return jax.nn.silu(gate) * up
+    """`silu(gate) up`, float32 inside; its gradient keeps both, and makes the sigmoid again."""
+    return (jax.nn.silu(gate.astype(jnp.float32)) * up).astype(up.dtype)
 
 
 def _gated_silu_gradient(kept, gradient):
@@ -213,8 +214,8 @@ class FeedForward(nn.Module):
         up = wide(name="up")(x)
         if self.gated:
             gate = wide(name="gate")(x)
-            plain = self.activation != "silu"
-            hidden = activate(gate, self.activation) * up if plain else gated_silu(gate, up)
+            is_silu = self.activation == "silu"
+            hidden = gated_silu(gate, up) if is_silu else activate(gate, self.activation) * up
         else:
             hidden = activate(up, self.activation)
         return Dense(x.shape[-1], dtype=self.dtype, kernel_init=self.down_init, name="down")(hidden)

@@ -249,6 +249,8 @@ def test_the_machine_that_is_here_is_planned_for_and_measured(tmp_path, monkeypa
 def test_what_is_not_there_cannot_be_run():
     with pytest.raises(command.UsageError, match="'v5e:2x2' is not there to be run on: use topology local"):
         run(runs="2")
+    with pytest.raises(command.UsageError, match="runs -1 is below 0"):
+        run(runs="-1", topology="local", mesh="")
 
 
 ARGUMENTS = {
