@@ -11,6 +11,7 @@
 | gpu_more | xs | one H200 | not run yet | on from what is shipped, with returns, prefixes, cudnn |
 | phyworld_cpu | nano or mu | 2 cores | see experiments/004_phyworld | |
 | phyworld_gpu | s or b | one H200 | not run yet | |
+| permanence_cpu | mu | 2 cores | see experiments/007_permanence | |
 | s, b, l, xl, 2b, 7b, wan-1.3b | as named | TPU slices | see experiments/002_plans | compiled, not run |
 """
 
@@ -36,6 +37,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 # Or a kernel: "splash" on TPUs, "cudnn" in bfloat16 on Hopper GPUs and later, "flash" on
                 # other GPUs; or "ring", for long rows, anywhere.
                 "attention": "xla",
+                "pattern": "full",  # or "factorised"
                 "dtype": "float32",
             },
             "data": {
@@ -147,6 +149,8 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 config.optimizer.update(learning_rate=4e-3, cooldown_steps=4000)
         case "phyworld_smoke" | "phyworld_cpu" | "phyworld_gpu":
             _phyworld(config, variant.removeprefix("phyworld_"))
+        case "permanence_smoke" | "permanence_cpu":
+            _permanence(config, variant.removeprefix("permanence_"))
         case "s" | "b" | "l" | "xl" | "2b" | "7b" | "wan-1.3b":
             # For `sora_jax.plan`, and for whoever has the slice: rows of one clip, 512 bytes of text.
             config.model.update(size=variant, text="bytes_s", dtype="bfloat16", levels=64, scan=True)
@@ -159,7 +163,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
         case _:
             raise ValueError(
                 f"no variant {variant!r} of configs/dit.py: use smoke, cpu or gpu, phyworld_ before one of "
-                "these, or s, b, l, xl, 2b, 7b or wan-1.3b"
+                "these, permanence_ before one of the first two, or s, b, l, xl, 2b, 7b or wan-1.3b"
             )
     return config
 
@@ -180,4 +184,19 @@ def _phyworld(config: ConfigDict, tier: str) -> None:
     config.optimizer.update(warmup_steps=min(100, steps // 4), cooldown_steps=steps // 3)
     config.train.update(total_steps=steps, ema_decay=0.99 if tier == "smoke" else 0.995)
     config.train.update(log_every=min(50, steps // 4), evaluate_every=max(250, steps // 20))
+    config.evaluation.update(batches=1 if tier == "smoke" else 8, prompts=(), size=(33, 64, 64))
+
+
+def _permanence(config: ConfigDict, tier: str) -> None:
+    """A clip's first two latents (three frames) are given, the rest is predicted, without any text."""
+    steps = {"smoke": 8, "cpu": 4000}[tier]
+    config.model.update(size={"smoke": "test", "cpu": "mu"}[tier], text="bytes_test", levels=2)
+    config.data.update(rows={"smoke": 4, "cpu": 16}[tier], row_tokens=9 * 4 * 4, row_text=128)
+    config.data.update(max_segments=1, oversize="error", stages=((None, None),))
+    config.update(prediction="x0")  # as `_phyworld`
+    config.objective.update(target="x0", caption_dropout=1.0, forcing=0.0)
+    config.objective.known = ConfigDict({"first_two_frames": 1.0})
+    config.optimizer.update(warmup_steps=min(100, steps // 4), cooldown_steps=steps // 3)
+    config.train.update(total_steps=steps, ema_decay=0.9 if tier == "smoke" else 0.995)
+    config.train.update(log_every=min(50, steps // 4), evaluate_every=max(8, steps // 4))
     config.evaluation.update(batches=1 if tier == "smoke" else 8, prompts=(), size=(33, 64, 64))

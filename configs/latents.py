@@ -31,9 +31,12 @@ FAMILIES = (("uniform", 0.50), ("beside", 0.18), ("parabola", 0.10), ("bounce", 
 
 
 def get_config(variant: str = "cpu") -> ConfigDict:
-    """The table of `variant`: smoke, cpu, gpu or gpu_smoke, or phyworld_ before one of the first three."""
+    """The table of `variant`: smoke, cpu, gpu or gpu_smoke; phyworld_ before one of the first three, or
+    permanence_ before one of the first two."""
     if variant.startswith("phyworld_"):
         return _phyworld(variant.removeprefix("phyworld_"))
+    if variant.startswith("permanence_"):
+        return _permanence(variant.removeprefix("permanence_"))
     length = {"smoke": 96, "cpu": 65_536, "gpu": 96_000, "gpu_smoke": 96}[variant]
     gpu, smoke = variant.startswith("gpu"), variant.endswith("smoke")
     world = {
@@ -97,5 +100,24 @@ def _phyworld(tier: str) -> ConfigDict:
             "prompts": {},
             "phrasings": ("short",),
             "shard_clips": 1000,
+        }
+    )
+
+
+def _permanence(tier: str) -> ConfigDict:
+    """Things that pass behind a screen, or a screen before them."""
+
+    def hidden(seed: int, length: int) -> dict:
+        bench = {"families": ("occlusion",), "seed": seed, "length": length, "height": 64, "width": 64}
+        return {"kind": "bench", "bench": bench}
+
+    smoke = tier == "smoke"
+    return ConfigDict(
+        {
+            "train": hidden(31, {"smoke": 32, "cpu": 20_000}[tier]),
+            "heldout": hidden(32, 16 if smoke else 256),
+            "prompts": {},
+            "phrasings": ("short",),
+            "shard_clips": 32 if smoke else 1000,
         }
     )

@@ -134,7 +134,7 @@ def _load_autoencoder(table: dict[str, Any], params: Params, name: str | Path) -
 
 
 def transformer(config: Table, *, patch_width: int) -> transformer_lib.Transformer:
-    """The transformer of a table `{size, text, levels, scan, remat, attention, dtype}`."""
+    """The transformer of a table `{size, text, levels, scan, remat, attention, dtype, pattern}`."""
     for name, table in ((config.size, transformer_lib.SIZES), (config.text, text.SIZES)):
         if name not in table:
             raise ValueError(f"no model size {name!r}: use one of {', '.join(table)}")
@@ -148,6 +148,7 @@ def transformer(config: Table, *, patch_width: int) -> transformer_lib.Transform
         scan=config.scan,
         remat=config.remat,
         attention=config.attention,
+        pattern=config.get("pattern", "full"),  # what was exported before there was another
         dtype=dtype,
         **size,
     )

@@ -40,7 +40,13 @@ def count_text_parameters(encoder: TextEncoder) -> int:
 
 
 def count_flops(
-    model: Transformer, *, rows: int, tokens: int, text: int, text_width: int | None = None
+    model: Transformer,
+    *,
+    rows: int,
+    tokens: int,
+    text: int,
+    text_width: int | None = None,
+    attended: float | None = None,
 ) -> int:
     """Multiplications and additions of the matrix products of one forward pass; elementwise work is left out.
 
@@ -50,6 +56,8 @@ def count_flops(
       rows: of the batch.
       tokens, text: per row, padding included.
       text_width: of the embeddings, needed where the model has no text encoder.
+      attended: tokens that a token attends to in self-attention, in the mean; None = its row's, as computed.
+        With fewer it is what a computation would need that leaves out what is masked.
     """
     d, p, n = model.width, model.patch_width, rows * tokens
     e = _text_width(model, text_width)
@@ -58,13 +66,21 @@ def count_flops(
     noise_level = distinct * (LEVEL_FEATURES * d + 9 * d * d)
     if model.levels is not None:
         noise_level += n * model.levels * (6 * model.depth + 2) * d
-    dense, attention = _layer_products(model, rows=rows, tokens=tokens, text=text, text_width=e)
+    dense, attention = _layer_products(
+        model, rows=rows, tokens=tokens, text=text, text_width=e, attended=attended
+    )
     encoder = 0 if model.text_encoder is None else _text_products(model.text_encoder, rows=rows, text=text)
-    return 2 * (tokenizer + noise_level + model.depth * (dense + attention) + encoder)
+    return round(2 * (tokenizer + noise_level + model.depth * (dense + attention) + encoder))
 
 
 def count_training_flops(
-    model: Transformer, *, rows: int, tokens: int, text: int, text_width: int | None = None
+    model: Transformer,
+    *,
+    rows: int,
+    tokens: int,
+    text: int,
+    text_width: int | None = None,
+    attended: float | None = None,
 ) -> int:
     """As `count_flops`, of the products that a training step does, those that it does twice included.
 
@@ -76,27 +92,31 @@ def count_training_flops(
     Args: as `count_flops`.
     """
     e = _text_width(model, text_width)
-    dense, attention = _layer_products(model, rows=rows, tokens=tokens, text=text, text_width=e)
+    dense, attention = _layer_products(
+        model, rows=rows, tokens=tokens, text=text, text_width=e, attended=attended
+    )
+    attended = tokens if attended is None else attended
     again = {"none": 0, "dots": attention, "full": dense + attention}[model.remat]
     of_kernel = {
         "xla": 0,
-        "splash": 3 * (tokens + text),
-        "flash": 3 * tokens,
-        "cudnn": tokens,
-        "ring": tokens,
+        "splash": 3 * (attended + text),
+        "flash": 3 * attended,
+        "cudnn": attended,
+        "ring": attended,
     }
     again += rows * tokens * of_kernel[model.attention] * model.width
-    forward = count_flops(model, rows=rows, tokens=tokens, text=text, text_width=e)
-    return 3 * forward + 2 * model.depth * again
+    forward = count_flops(model, rows=rows, tokens=tokens, text=text, text_width=e, attended=attended)
+    return round(3 * forward + 2 * model.depth * again)
 
 
 def _layer_products(
-    model: Transformer, *, rows: int, tokens: int, text: int, text_width: int
-) -> tuple[int, int]:
+    model: Transformer, *, rows: int, tokens: int, text: int, text_width: int, attended: float | None
+) -> tuple[int, float]:
     """Multiplications of one layer's dense products, and of its two attentions' products over pairs."""
     d, n = model.width, rows * tokens
     mlp = (3 if model.gated else 2) * d * model.hidden
-    return n * (6 * d * d + mlp) + rows * text * 2 * text_width * d, 2 * n * (tokens + text) * d
+    attended = tokens if attended is None else attended
+    return n * (6 * d * d + mlp) + rows * text * 2 * text_width * d, 2 * n * (attended + text) * d
 
 
 def count_decoder_flops(decoder: Autoencoder, *, rows: int, latents: tuple[int, int, int]) -> int:

@@ -48,6 +48,7 @@ from sora_jax.nn.layers import (
 from sora_jax.types import PackedBatch
 
 Remat = Literal["none", "dots", "full"]
+Pattern = Literal["full", "factorised"]
 
 # Keyword arguments of `Transformer`; hidden is about 8/3 of the width, in multiples that suit the hardware.
 SIZES: dict[str, dict[str, int | bool]] = {
@@ -191,6 +192,19 @@ def captions_of(segment: Int[Array, "b x"], span: Int[Array, "b x"]) -> Int[Arra
     return jnp.where(segment == 0, 0, segment * MOST_SPANS + span)
 
 
+def factorised_segments(batch: PackedBatch) -> tuple[Int[Array, "b n"], ...]:
+    """Segments of (the tokens of one frame of one clip, those of one place in all its frames); 0 at padding.
+
+    Attention over the first, then over the second, is that of Latte (Ma et al. 2024, arXiv 2401.03048, Sec.
+    3.1, variant 1) and of the first Open-Sora.
+    """
+    segment, index = jnp.asarray(batch.segment), jnp.asarray(batch.index)
+    most = segment.shape[1]  # tokens of a row: no clip has more frames, nor a frame more places
+    width = jnp.take_along_axis(jnp.asarray(batch.grid)[..., 2], jnp.maximum(segment - 1, 0), axis=1)
+    frame, place = index[..., 0], index[..., 1] * width + index[..., 2]
+    return tuple(jnp.where(segment == 0, 0, segment * most + number) for number in (frame, place))
+
+
 class Transformer(nn.Module):
     """`(xt, t, batch) -> velocity`; see the module's docstring.
 
@@ -206,6 +220,9 @@ class Transformer(nn.Module):
         the products with weights).
       gated: the MLP is silu(gate x) (up x), or else gelu(up x).
       attention: see `nn.attention.attend`; text is attended to by `nn.attention.CROSS` of it.
+      pattern: whom a token attends to within its clip: "full" = everyone, in every layer; "factorised" = in
+        turn those of its frame and those of its place (`factorised_segments`), for comparison with models
+        built so. The parameters are the same. What is not seen is masked, not saved.
       dtype: of the computation; parameters, norms, softmax, the table of modulations and the last layer are
         float32.
     """
@@ -221,6 +238,7 @@ class Transformer(nn.Module):
     remat: Remat = "none"
     gated: bool = True
     attention: Implementation = "xla"
+    pattern: Pattern = "full"
     dtype: Any = jnp.float32
 
     def encode_text(self, batch: PackedBatch) -> PackedBatch:
@@ -252,23 +270,42 @@ class Transformer(nn.Module):
         x = tokenizer.embed(xt, batch.position)
         context = {
             "levels": levels,
-            "segment": batch.segment,
             "caption": captions_of(batch.segment, batch.span),
             "rotation": rope.rotations(batch.position, head_dim=self.width // self.heads),
             "text": batch.text.astype(self.dtype),
             "text_caption": captions_of(batch.text_segment, batch.text_span),
         }
-        x = self._layers(x, context, most_segments=batch.clip.shape[1])
+        x = self._layers(x, context, self._segments(batch), most_segments=batch.clip.shape[1])
         shift, scale = (
             levels.tokens(levels.table[:, :, i], dtype=jnp.float32)
             for i in range(MODULATIONS - 2, MODULATIONS)
         )
         return tokenizer.unembed(x, shift=shift, scale=scale)
 
+    def _segments(self, batch: PackedBatch) -> tuple[Int[Array, "b n"], ...]:
+        """Whose tokens see each other in the layers, which take these in turn."""
+        match self.pattern:
+            case "full":
+                return (batch.segment,)
+            case "factorised":
+                if self.attention == "cudnn":
+                    raise ValueError(
+                        "attention='cudnn' wants segments that lie one after the other, which the places of "
+                        "pattern='factorised' do not: use another kernel"
+                    )
+                return factorised_segments(batch)
+            case _:
+                raise ValueError(f"pattern {self.pattern!r} is not one of full, factorised")
+
     def _layers(
-        self, x: Float[Array, "b n d"], context: dict[str, Any], *, most_segments: int
+        self,
+        x: Float[Array, "b n d"],
+        context: dict[str, Any],
+        segments: tuple[Int[Array, "b n"], ...],
+        *,
+        most_segments: int,
     ) -> Float[Array, "b n d"]:
-        """All blocks, with parameters stacked along a leading axis."""
+        """All blocks, with parameters stacked along a leading axis; they take `segments` in turn."""
         kind = (self.heads, self.hidden, self.gated, self.dtype)
         block = Block(*kind, self.attention, most_segments, parent=None)
         # No parameter depends on the kernel, and not every kernel can be mapped over layers.
@@ -276,22 +313,31 @@ class Transformer(nn.Module):
 
         def init(key: jax.Array) -> Any:
             keys = jax.random.split(key, self.depth)
-            return jax.vmap(lambda k: plain.init(k, x, **context)["params"])(keys)
+            return jax.vmap(lambda k: plain.init(k, x, segment=segments[0], **context)["params"])(keys)
 
         params = self.param("blocks", init)
 
-        def apply(x: Any, params: Any, context: dict[str, Any]) -> Any:
-            y: Any = block.apply({"params": params}, x, **context)
+        def apply(x: Any, params: Any, segment: Any, context: dict[str, Any]) -> Any:
+            y: Any = block.apply({"params": params}, x, segment=segment, **context)
             return _held(y)
 
         layer = _rematerialized(apply, self.remat)
         x = _held(x)
+        turns = [segments[i % len(segments)] for i in range(self.depth)]
         if self.scan:
-            return jax.lax.scan(lambda x, params: (layer(x, params, context), None), x, params)[0]
+            # One array for all layers is no array per layer.
+            own, shared = (jnp.stack(turns), None) if len(segments) > 1 else (None, segments[0])
+
+            def one(x: Any, layer_own: tuple[Any, Any]) -> tuple[Any, None]:
+                params, segment = layer_own
+                return layer(x, params, shared if segment is None else segment, context), None
+
+            return jax.lax.scan(one, x, (params, own))[0]
         # `split` rather than indexing: its gradient is one concatenation, not `depth` padded sums.
         leaves, structure = jax.tree.flatten(params)
-        for arrays in zip(*(jax.lax.split(a, (1,) * self.depth) for a in leaves), strict=True):
-            x = layer(x, structure.unflatten([a[0] for a in arrays]), context)
+        stacks = zip(*(jax.lax.split(a, (1,) * self.depth) for a in leaves), strict=True)
+        for arrays, segment in zip(stacks, turns, strict=True):
+            x = layer(x, structure.unflatten([a[0] for a in arrays]), segment, context)
         return x
 
 

@@ -14,7 +14,7 @@ from sora_jax import patches, text_bytes
 from sora_jax.models.autoencoder import Autoencoder
 from sora_jax.models.cost import count_decoder_flops, count_flops, count_parameters, count_training_flops
 from sora_jax.models.text import TextEncoder
-from sora_jax.models.transformer import SIZES, Transformer, distinct_levels
+from sora_jax.models.transformer import SIZES, Transformer, distinct_levels, factorised_segments
 
 PATCH = 12
 ROW, TEXT = 30, 20
@@ -200,6 +200,45 @@ def test_the_same_function_another_way(changes):
     assert_trees_close(gradient(**changes)(parameters(), batch.tokens, t, batch, weight), want, 2e-5)
 
 
+def test_factorised_segments_are_frames_and_places():
+    batch, _, clip = pack([[0, 1, 2], [1], []])
+    index = np.asarray(batch.index)
+    for found, own in zip(factorised_segments(batch), (index[..., :1], index[..., 1:]), strict=True):
+        found = np.asarray(found)
+        np.testing.assert_array_equal(found == 0, clip < 0)
+        for row in range(3):
+            name = np.concatenate([clip[row][:, None], own[row]], axis=-1)
+            same = (name[:, None] == name[None]).all(axis=-1) & (clip[row] >= 0)
+            np.testing.assert_array_equal((found[row][:, None] == found[row]) & (found[row] > 0), same)
+
+
+@pytest.mark.parametrize("scan", [True, False])
+def test_a_factorised_layer_sees_a_frame_then_a_place(scan):
+    """What a velocity depends on: with one layer its own frame, with the first one silenced its place, with
+    both its whole clip; of the other clips nothing."""
+    batch, t, clip = pack([[0, 1, 2], [1]])
+    index = np.asarray(batch.index)[0]
+    at = 7  # frame 1, row 0, column 1 of the first clip
+    mine = clip[0] == 0
+    frame, place = mine & (index[:, 0] == 1), mine & (index[:, 1] == 0) & (index[:, 2] == 1)
+    assert frame[at] and place[at]
+    only = jnp.zeros(clip.shape).at[0, at].set(1.0)
+
+    def seen(silenced: int | None) -> np.ndarray:
+        params = parameters()
+        if silenced is not None:
+            out = params["blocks"]["attention"]["out"]["kernel"]
+            params = jax.tree.map(lambda a: a, params)
+            params["blocks"]["attention"]["out"]["kernel"] = out.at[silenced].set(0.0)
+        _, by_patch = gradient(pattern="factorised", scan=scan)(params, batch.tokens, t, batch, only)
+        return np.any(np.asarray(by_patch) != 0, axis=-1)
+
+    for silenced, want in ((1, frame), (0, place), (None, mine)):
+        found = seen(silenced)
+        np.testing.assert_array_equal(found[0], want)
+        assert not found[1].any()
+
+
 def test_too_many_levels_are_loud():
     """A row with more noise levels than `levels`, or one outside [0, 1], has NaN; the other row has not."""
     batch, t, clip = pack([[0, 1, 2], [1]])
@@ -244,7 +283,13 @@ def test_text_encoded_once_or_not_at_all():
 
 def test_wrong_choices_are_errors():
     batch, t, _ = pack([[0], [1]])
-    for changes, message in (({"remat": "some"}, "remat"), ({"attention": "flash"}, "attention")):
+    wrong = (
+        ({"remat": "some"}, "remat"),
+        ({"attention": "flash"}, "attention"),
+        ({"pattern": "factorized"}, "pattern 'factorized' is not one of full, factorised"),
+        ({"pattern": "factorised", "attention": "cudnn"}, "one after the other"),
+    )
+    for changes, message in wrong:
         with pytest.raises(ValueError, match=message):
             jax.eval_shape(model_of(**changes).init, jax.random.key(0), batch.tokens, t, batch)
     with pytest.raises(ValueError, match="patch_width"):
