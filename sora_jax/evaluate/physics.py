@@ -34,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--given", type=int, choices=benchmark.GIVEN, default=0, help="true frames that the model was given"
     )
     parser.add_argument(
+        "--untold",
+        action="store_true",
+        help="ask with the empty prompt: all that a sample knows it has from its given frames",
+    )
+    parser.add_argument(
         "--samples",
         type=int,
         default=1,
@@ -51,6 +56,8 @@ def run(options: argparse.Namespace) -> int:
     """Writes `scores.json`, `report.html`, and with --checkpoint the samples and their manifest."""
     if options.videos is not None and options.manifest is None:
         raise command.UsageError("--videos needs --manifest, the list that `evaluate prompts` wrote")
+    if options.untold and (options.checkpoint is None or not options.given):
+        raise command.UsageError("--untold asks a model that is given frames: add --checkpoint and --given")
     if options.videos is not None and not options.videos.is_dir():
         raise command.UsageError(f"--videos {options.videos} is no folder")
     if options.workers < 1:
@@ -92,7 +99,7 @@ def _sample(options: argparse.Namespace, items: Sequence[Item], folder: Path) ->
     for k in range(options.samples):
         requests = [
             Request(
-                prompt=item.prompt,
+                prompt="" if options.untold else item.prompt,
                 frames=item.frames,
                 height=item.height,
                 width=item.width,

@@ -41,6 +41,8 @@ def write(
     faults += [f"{name} is asked for by no line of the manifest" for name in stray]
     judged = options.checkpoint or str(options.videos)
     settings = {"judged": judged, "clips": len(rows), "given frames": options.given}
+    if options.untold:
+        settings["prompt"] = "empty"
     if options.samples > 1:
         settings["samples of each clip"] = options.samples
     spread = outcomes.summarise([row.spread for row in rows])

@@ -16,17 +16,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_size_arguments(parser: argparse.ArgumentParser) -> None:
-    """--frames, --height, --width, --clips: which items are made."""
+    """--frames, --height, --width, --clips, --families: which items are made."""
     parser.add_argument("--frames", type=int, default=33)
     parser.add_argument("--height", type=int, default=128, help="pixels")
     parser.add_argument("--width", type=int, default=128, help="pixels")
     parser.add_argument("--clips", type=int, default=256, help="in all, shared out among the families")
+    parser.add_argument(
+        "--families", nargs="+", default=list(benchmark.COUNTS), metavar="FAMILY", help="not all of them"
+    )
 
 
 def items(options: argparse.Namespace) -> list[benchmark.Item]:
     """The benchmark's items at the asked size."""
     with command.checking_usage():
-        counts = benchmark.shares(options.clips)
+        counts = benchmark.shares(options.clips, families=options.families)
         return benchmark.make(counts, frames=options.frames, height=options.height, width=options.width)
 
 
@@ -34,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     """Writes them."""
     made = items(options)
     path = benchmark.write(options.out, made)
-    print(f"wrote {path} ({len(made)} prompts) and {options.out}/given/<id>/0.png, 1.png, 2.png")
+    print(f"wrote {path} ({len(made)} prompts) and {options.out}/given/<id>/0.png to 4.png")
     print('Answer each prompt with the file that its line names under "video", then:')
     print(f"python -m sora_jax.evaluate physics --videos DIR --manifest {path} --out out/physics")
     return 0

@@ -22,7 +22,9 @@ from sora_jax.worlds.bench.source import BENCH_FAMILIES, BenchSource
 from sora_jax.worlds.source import WorldSource
 
 SEED = 9_000_000  # of the benchmark's worlds; training and the held-out prompts use others
-GIVEN = (0, 1, 3)  # frames a model may be given: text alone, an image, the beginning of a motion
+# Frames a model may be given: text alone, an image, the beginning of a motion; 5 for those whose latents hold
+# one frame and then fours, which of 3 use one.
+GIVEN = (0, 1, 3, 5)
 MANIFEST = "manifest.jsonl"
 LEAST_SIDE = 32  # pixels: in less there is no room for a scene
 LENGTH = 100_000  # cases of each world: more than any benchmark asks for
@@ -91,16 +93,17 @@ class Entry:
     fault: str | None = None
 
 
-def shares(clips: int) -> dict[str, int]:
+def shares(clips: int, *, families: Sequence[str] = tuple(COUNTS)) -> dict[str, int]:
     """`clips` shared out among the families as `COUNTS` are, every family having one.
 
     Raises:
-      ValueError: fewer clips than families.
+      ValueError: an unknown family, or fewer clips than families.
     """
-    if clips < len(COUNTS):
-        raise ValueError(f"{clips} clips for {len(COUNTS)} families: give at least {len(COUNTS)}")
-    total, left = sum(COUNTS.values()), clips - len(COUNTS)
-    exact = {family: count * left / total for family, count in COUNTS.items()}
+    counts = {family: COUNTS[_known(family)] for family in families}
+    if clips < len(counts):
+        raise ValueError(f"{clips} clips for {len(counts)} families: give at least {len(counts)}")
+    total, left = sum(counts.values()), clips - len(counts)
+    exact = {family: count * left / total for family, count in counts.items()}
     dealt = {family: 1 + int(share) for family, share in exact.items()}
     most_owed = sorted(exact, key=lambda family: int(exact[family]) - exact[family])
     for family in most_owed[: clips - sum(dealt.values())]:
@@ -154,7 +157,7 @@ def truth(item: Item) -> Clip:
 
 
 def write(folder: str | Path, items: Sequence[Item]) -> Path:
-    """Writes `manifest.jsonl` and `given/<id>/0.png` to `2.png`; returns the manifest's path."""
+    """Writes `manifest.jsonl` and `given/<id>/0.png` to `4.png`; returns the manifest's path."""
     folder = Path(folder)
     for item in items:
         place = folder / "given" / item.id
@@ -193,10 +196,14 @@ def read(path: str | Path) -> list[Entry]:
     return entries
 
 
-def _seed(family: str) -> int:
+def _known(family: str) -> str:
     if family not in COUNTS:
         raise ValueError(f"family {family!r} is not one of {', '.join(COUNTS)}")
-    return SEED + list(COUNTS).index(family)
+    return family
+
+
+def _seed(family: str) -> int:
+    return SEED + list(COUNTS).index(_known(family))
 
 
 def _world(family: str, seed: int, *, frames: int, height: int, width: int) -> Source:

@@ -44,6 +44,7 @@ def test_clips_are_shared_out_exactly(clips):
 def test_too_few_clips_and_an_unknown_family_are_refused():
     with pytest.raises(ValueError, match="give at least 15"):
         benchmark.shares(14)
+    assert benchmark.shares(7, families=["occlusion"]) == {"occlusion": 7}
     with pytest.raises(ValueError, match="'unifrom' is not one of uniform"):
         benchmark.make({"unifrom": 1}, **SIZE)
 

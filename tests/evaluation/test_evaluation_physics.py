@@ -9,6 +9,7 @@ import pytest
 
 from sora_jax import build, command, evaluate
 from sora_jax.data import video_files
+from sora_jax.evaluate import physics as command_physics
 from sora_jax.evaluation import benchmark
 from sora_jax.evaluation.physics import certificates, page, protocol
 from sora_jax.evaluation.physics.protocol import Job, Row
@@ -51,7 +52,7 @@ def test_what_text_leaves_open_is_not_scored_without_given_frames(items):
         for given in benchmark.GIVEN
     }
     assert "velocity" in by_given[3] - by_given[1] and "count" in by_given[1] - by_given[0]
-    assert {"color", "births and deaths"} <= by_given[0] < by_given[1] < by_given[3]
+    assert {"color", "births and deaths"} <= by_given[0] < by_given[1] < by_given[3] == by_given[5]
 
 
 def test_what_text_or_an_image_settle_are_metrics_of_the_suite():
@@ -101,12 +102,48 @@ def test_a_folder_of_videos_becomes_scores_and_a_page(items, tmp_path, all_certi
     assert "color" in capsys.readouterr().out
 
 
+def test_a_model_may_be_asked_without_words_and_for_some_families(tmp_path, monkeypatch, all_certified):
+    asked = []
+
+    def sample(generator, requests, **_):
+        asked.extend(requests)
+        return [np.zeros((r.frames, r.height, r.width, 3), np.uint8) for r in requests]
+
+    monkeypatch.setattr(command_physics.sampling, "sample", sample)
+    flags = [
+        "--checkpoint",
+        "gpu-128px",
+        "--families",
+        "uniform",
+        "--clips",
+        "2",
+        "--given",
+        "5",
+        "--workers",
+        "1",
+    ]
+    size = ["--frames", "9", "--height", "32", "--width", "32"]
+    for more in ([], ["--untold"]):
+        evaluate.main(["physics", *flags, *size, *more, "--out", str(tmp_path / "out")])
+    result = json.loads((tmp_path / "out/scores.json").read_text())
+    assert [clip["id"] for clip in result["clips"]] == ["uniform-0000", "uniform-0001"]
+    assert result["settings"]["prompt"] == "empty"
+    assert [bool(r.prompt) for r in asked] == [True, True, False, False]
+    assert all(r.given.shape[0] == 2 for r in asked)  # latents of five frames
+    np.testing.assert_array_equal(asked[0].given, asked[2].given)
+
+
 def test_usage_errors_name_the_mend(tmp_path):
     out = ["--out", str(tmp_path)]
     with pytest.raises(command.UsageError, match="--videos needs --manifest"):
         evaluate.main(["physics", "--videos", str(tmp_path), *out])
     with pytest.raises(command.UsageError, match="is no folder"):
         evaluate.main(["physics", "--videos", "none", "--manifest", "m.jsonl", *out])
+    for flags in (["--videos", str(tmp_path), "--manifest", "m"], ["--checkpoint", "gpu-128px"]):
+        with pytest.raises(command.UsageError, match="add --checkpoint and --given"):
+            evaluate.main(["physics", *flags, "--untold", *out])
+    with pytest.raises(command.UsageError, match="family 'uniforn' is not one of uniform, "):
+        evaluate.main(["physics", "--checkpoint", "gpu-128px", "--families", "uniforn", *out])
     size = ["--frames", "18", "--height", "64", "--width", "64", "--clips", "15"]
     with pytest.raises(command.UsageError, match=r"frames 18 is not 1 \+ a multiple of 4: use 17 or 21"):
         evaluate.main(["physics", "--checkpoint", "gpu-128px", *size, *out])

@@ -7,7 +7,8 @@ parse of a prompt gives back):
 - no given frame: text leaves start and speed open, so the truth is `POSSIBLE` other clips that satisfy the
   same prompt (`same_prompt`), and 0 is reached by a model that spreads as they do. An item of which fewer
   than `LEAST_POSSIBLE` are found is not compared;
-- three given frames: they settle the motion, the truth is one point, and 0 is reached by that point alone;
+- three given frames, or five: they settle the motion, the truth is one point, and 0 is reached by that point
+  alone;
 - one given frame: it settles the start and not the speed, and no other clip of the world begins like it.
   The truth is one draw of what was possible: the mean over items still ranks models rightly (the score is
   proper), but what the true distribution gets is its own spread, not 0. The same holds of a model that is

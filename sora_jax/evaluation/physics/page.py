@@ -50,8 +50,11 @@ SPREAD = {
     "and 0 is a model that spreads as they do.",
     1: _ENERGY + "One given frame leaves the speed open and the truth is one draw of what was possible: the "
     "lowest is best, and the lowest is not 0.",
-    3: _ENERGY + "Three given frames settle the motion: possible is one end state, and 0 is to reach it each "
-    "time (by a model that uses all three).",
+    **dict.fromkeys(
+        (3, 5),
+        _ENERGY + "The given frames settle the motion: possible is one end state, and 0 is to reach it each "
+        "time (by a model that uses all of them).",
+    ),
 }
 COPYING = (
     "The distance of a sample to its nearest training clip over that of the true clip to its own: near 0 it "
