@@ -22,12 +22,20 @@ from sora_jax.nn.flash import flash_attention
 from sora_jax.nn.layers import Dense, Initializer, RMSNorm, Rotation, split_heads
 from sora_jax.nn.partition import HEADS
 from sora_jax.nn.ring import ring_attention
+from sora_jax.nn.ring_splash import ring_splash_attention
 from sora_jax.nn.splash import splash_attention
 
-Implementation = Literal["xla", "splash", "flash", "cudnn", "ring"]
-# What attends to text beside each: the GPU kernels and the ring know one set of segments, text has its own.
+Implementation = Literal["xla", "splash", "flash", "cudnn", "ring", "ring_splash"]
+# What attends to text beside each: the GPU kernels and the rings know one set of segments, text has its own.
 CROSS: Mapping[Implementation, Implementation] = MappingProxyType(
-    {"xla": "xla", "splash": "splash", "flash": "xla", "cudnn": "xla", "ring": "xla"}
+    {
+        "xla": "xla",
+        "splash": "splash",
+        "flash": "xla",
+        "cudnn": "xla",
+        "ring": "xla",
+        "ring_splash": "splash",
+    }
 )
 
 _MASKED = -1e30  # a masked logit
@@ -57,7 +65,8 @@ def attend(
         GPUs alone, without a bias, of a sequence to itself; "cudnn" = NVIDIA's (`nn.cudnn`), likewise, for
         Hopper GPUs and later, in half precision, of segments that lie one after the other; "ring" = plain
         products, a block of keys at a time, handed round the devices that share a row (`nn.ring`), anywhere,
-        without a bias, of a sequence to itself. Nothing is chosen for the caller.
+        without a bias, of a sequence to itself; "ring_splash" = likewise, with the TPU kernel
+        (`nn.ring_splash`), for TPUs alone. Nothing is chosen for the caller.
       most_segments: that a row may have; only "cudnn" asks.
 
     Raises:
@@ -75,7 +84,7 @@ def attend(
             return splash_attention(
                 query, key, value, query_segment=query_segment, key_segment=key_segment, scale=scale
             )
-        case "flash" | "cudnn" | "ring":
+        case "flash" | "cudnn" | "ring" | "ring_splash":
             if bias is not None or query_segment is not key_segment:
                 raise ValueError(
                     f"attention={implementation!r} has no bias and attends to its own sequence: use 'xla'"
@@ -84,12 +93,11 @@ def attend(
                 "flash": flash_attention,
                 "cudnn": functools.partial(cudnn_attention, most_segments=most_segments),
                 "ring": ring_attention,
+                "ring_splash": ring_splash_attention,
             }[implementation]
             return own(query, key, value, segment=query_segment, scale=scale)
         case _:
-            raise ValueError(
-                f"attention implementation {implementation!r} is not one of xla, splash, flash, cudnn, ring"
-            )
+            raise ValueError(f"attention implementation {implementation!r} is not one of {', '.join(CROSS)}")
 
 
 @jax.custom_vjp

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,7 +25,7 @@ from sora_jax.nn.partition import HEADS, ROWS, TOKENS, constrain
 BLOCK = 256  # keys that are looked at at once
 _MASKED = -1e30  # a masked logit
 _FLOOR = -1e29  # of the running maximum, so that exp(_MASKED - _FLOOR) = 0
-_NO_KEY = -1  # segment of a key that nobody sees
+NO_KEY = -1  # segment of a key that nobody sees
 
 
 def ring_attention(
@@ -40,9 +41,30 @@ def ring_attention(
     Raises:
       ValueError: tokens that do not divide over `context`, or heads over `tensor`.
     """
+    return over_ring(_ring, query, key, value, segment=segment, scale=scale)
+
+
+def over_ring(
+    attention: Callable[[int, Array, Array, Array, Array], Array],
+    query: Float[Array, "b n k d"],
+    key: Float[Array, "b n k d"],
+    value: Float[Array, "b n k d"],
+    *,
+    segment: Int[Array, "b n"],
+    scale: float,
+) -> Float[Array, "b n k d"]:
+    """`attention` of every device's share of a row, in the ring of the devices that share it.
+
+    Args:
+      attention: `(devices of the ring, query, key, value, segment) -> output`, of arrays `[b k n d]` and
+        `[b n]` that are one device's; queries are scaled. It hands on keys by `pass_on`.
+
+    Raises:
+      ValueError: tokens that do not divide over `context`, or heads over `tensor`.
+    """
     mesh = jax.sharding.get_abstract_mesh()
     size = 1 if mesh.empty else mesh.shape[TOKENS]
-    local = functools.partial(_ring, size)
+    local = functools.partial(attention, size)
     if not mesh.empty:
         _check(query.shape[1], query.shape[2], tokens=size, heads=mesh.shape[HEADS])
         shares = math.prod(mesh.shape[axis] for axis in ROWS)
@@ -90,7 +112,7 @@ def _forward(size: int, query: Array, key: Array, value: Array, segment: Array) 
     def turn(carry: Any, _: None) -> Any:
         running, blocks = carry
         running = jax.lax.scan(lambda r, block: (fold(r, block), None), running, blocks)[0]
-        return (running, _pass_on(blocks, size)), None
+        return (running, pass_on(blocks, size)), None
 
     zeros = jnp.zeros((*query.shape[:3], 1), jnp.float32)
     running = jnp.zeros(query.shape, jnp.float32), zeros + _FLOOR, zeros
@@ -118,7 +140,7 @@ def _backward(size: int, residuals: Any, gradient: Float[Array, "b k n d"]) -> A
     def turn(carry: Any, _: None) -> Any:
         d_query, blocks, gradients = carry
         d_query, gradients = jax.lax.scan(fold, d_query, (blocks, gradients))
-        return (d_query, *_pass_on((blocks, gradients), size)), None
+        return (d_query, *pass_on((blocks, gradients), size)), None
 
     blocks = _blocks(key, value, segment)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), blocks[:2])
@@ -148,7 +170,7 @@ def _blocks(key: Array, value: Array, segment: Int[Array, "b n"]) -> tuple[Array
     tokens = segment.shape[1]
     block = min(BLOCK, tokens)
     fill = -tokens % block
-    ids = jnp.pad(jnp.where(segment == 0, _NO_KEY, segment), ((0, 0), (0, fill)), constant_values=_NO_KEY)
+    ids = jnp.pad(jnp.where(segment == 0, NO_KEY, segment), ((0, 0), (0, fill)), constant_values=NO_KEY)
 
     def cut(x: Array) -> Array:
         x = jnp.pad(x, ((0, 0), (0, 0), (0, fill), (0, 0)))
@@ -163,8 +185,8 @@ def _joined(blocks: Float[Array, "j b k m d"], tokens: int) -> Float[Array, "b k
     return jnp.reshape(x, (*x.shape[:2], -1, x.shape[-1]))[:, :, :tokens]
 
 
-def _pass_on(values: Any, size: int) -> Any:
-    """Every device's values to the next of the ring."""
+def pass_on(values: Any, size: int) -> Any:
+    """Every device's values to the next of the ring, which has `size`."""
     if size == 1:
         return values
     return jax.lax.ppermute(values, TOKENS, [(i, (i + 1) % size) for i in range(size)])

@@ -43,7 +43,7 @@ def splash_attention(
     has_key = query_segment != 0 if own else jnp.any(query_segment[:, :, None] == key_ids[:, None, :], -1)
 
     def local(query: Array, key: Array, value: Array, query_ids: Array, key_ids: Array) -> Any:
-        kernel = _kernel(query.shape[2], key.shape[2], interpret=interpret)
+        kernel = splash_kernel(query.shape[2], key.shape[2], interpret=interpret)
         return jax.vmap(kernel)(query, key, value, segment_ids=kernels.SegmentIds(query_ids, key_ids))
 
     query = constrain(query, ROWS, TOKENS, HEADS, None)
@@ -54,11 +54,16 @@ def splash_attention(
     return jnp.where(has_key[:, :, None, None], out, 0).astype(value.dtype)
 
 
-def _kernel(queries: int, keys: int, *, interpret: bool) -> kernels.SplashAttentionKernel:
+def splash_kernel(
+    queries: int, keys: int, *, interpret: bool, save_residuals: bool = False
+) -> kernels.SplashAttentionKernel:
     """The kernel for so many queries and keys of one device.
 
     It has no mask but the segments, and so walks all blocks. `make_splash_mha` of a full mask comes to the
     same after looking at every block of it on the host: seconds for 100,000 tokens.
+
+    Args:
+      save_residuals: it returns the log-sum of every query too, and has no gradient.
     """
     block_q, block_kv = _block(queries, "queries"), _block(keys, "keys")
     blocks = kernels.BlockSizes(
@@ -76,7 +81,7 @@ def _kernel(queries: int, keys: int, *, interpret: bool) -> kernels.SplashAttent
         *(none, none, none),
         block_sizes=blocks,
         is_mqa=False,
-        save_residuals=False,
+        save_residuals=save_residuals,
         mask_value=kernels.DEFAULT_MASK_VALUE,
         attn_logits_soft_cap=None,
         residual_checkpoint_name=None,

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +22,12 @@ from sora_jax.nn import ring as ring_lib
 from sora_jax.nn.attention import attend
 from sora_jax.nn.flash import flash_attention
 from sora_jax.nn.partition import HEADS, ROWS, TOKENS
+from sora_jax.nn.ring_splash import ring_splash_attention
 from sora_jax.nn.splash import splash_attention
 from sora_jax.sharding import context
 from sora_jax.sharding.mesh import AXES, make_mesh
 
+ROOT = Path(__file__).parents[2]
 B, N, M, K, D = 2, 256, 128, 2, 64
 
 
@@ -75,6 +82,11 @@ def ring(*arguments, query_segment, key_segment, **keywords):
         return ring_lib.ring_attention(*arguments, segment=query_segment, **keywords)
 
 
+def ring_splash(*arguments, query_segment, key_segment, **keywords):
+    assert query_segment is key_segment
+    return ring_splash_attention(*arguments, segment=query_segment, **keywords, interpret=True)
+
+
 @jax.custom_vjp
 def ragged(query, key, value, same):
     """Attention where `same`; NaN, in the output and in every gradient, at tokens of no sequence."""
@@ -121,8 +133,8 @@ def cudnn(*arguments, query_segment, key_segment, **keywords):
 
 @pytest.fixture(
     scope="module",
-    params=[(splash, True), (splash, False), (flash, True), (ring, True), (cudnn, True)],
-    ids=["splash", "splash-cross", "flash", "ring", "cudnn"],
+    params=[(splash, True), (splash, False), (flash, True), (ring, True), (ring_splash, True), (cudnn, True)],
+    ids=["splash", "splash-cross", "flash", "ring", "ring_splash", "cudnn"],
 )
 def both(request):
     kernel, own = request.param
@@ -146,6 +158,19 @@ def test_padding_and_queries_without_keys_are_exactly_zero(both):
     assert unseen.any() and (key[unseen] == 0).all() and (value[unseen] == 0).all()
 
 
+def test_a_ring_of_four_devices_equals_the_plain_attention():
+    """As above, with tokens of a segment on several devices, and queries that find no key on most."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+    script = [sys.executable, str(Path(__file__).with_name("ring_on_a_mesh.py"))]
+    done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = json.loads(done.stdout)
+    assert set(said) == {"ring", "ring_splash"}
+    for found in said.values():
+        assert max(found["apart"]) < 2e-4 and found["zero"]
+
+
 def test_what_the_kernel_cannot_do_is_an_error():
     x = jnp.zeros((1, 130, 2, 64))
     ids = jnp.ones((1, 130), jnp.int32)
@@ -158,7 +183,7 @@ def test_what_the_kernel_cannot_do_is_an_error():
     with pytest.raises(ValueError, match=r"not for this machine \(cuDNN is not detected.*'flash' on other"):
         half = x.astype(jnp.bfloat16)
         attend(*(half, half, half), query_segment=ids, key_segment=ids, scale=1.0, implementation="cudnn")
-    for own in ("flash", "cudnn", "ring"):
+    for own in ("flash", "cudnn", "ring", "ring_splash"):
         with pytest.raises(ValueError, match=rf"'{own}' has no bias and attends to its own sequence"):
             attend(*(x, x, x), query_segment=ids, key_segment=ids + 0, scale=1.0, implementation=own)
     with pytest.raises(ValueError, match="no bias"):
