@@ -192,7 +192,7 @@ def captions_of(segment: Int[Array, "b x"], span: Int[Array, "b x"]) -> Int[Arra
     return jnp.where(segment == 0, 0, segment * MOST_SPANS + span)
 
 
-def factorised_segments(batch: PackedBatch) -> tuple[Int[Array, "b n"], ...]:
+def factorised_segments(batch: PackedBatch) -> list[Int[Array, "b n"]]:
     """Segments of (the tokens of one frame of one clip, those of one place in all its frames); 0 at padding.
 
     Attention over the first, then over the second, is that of Latte (Ma et al. 2024, arXiv 2401.03048, Sec.
@@ -202,7 +202,7 @@ def factorised_segments(batch: PackedBatch) -> tuple[Int[Array, "b n"], ...]:
     most = segment.shape[1]  # tokens of a row: no clip has more frames, nor a frame more places
     width = jnp.take_along_axis(jnp.asarray(batch.grid)[..., 2], jnp.maximum(segment - 1, 0), axis=1)
     frame, place = index[..., 0], index[..., 1] * width + index[..., 2]
-    return tuple(jnp.where(segment == 0, 0, segment * most + number) for number in (frame, place))
+    return [jnp.where(segment == 0, 0, segment * most + number) for number in (frame, place)]
 
 
 class Transformer(nn.Module):
@@ -282,11 +282,11 @@ class Transformer(nn.Module):
         )
         return tokenizer.unembed(x, shift=shift, scale=scale)
 
-    def _segments(self, batch: PackedBatch) -> tuple[Int[Array, "b n"], ...]:
+    def _segments(self, batch: PackedBatch) -> list[Int[Array, "b n"]]:
         """Whose tokens see each other in the layers, which take these in turn."""
         match self.pattern:
             case "full":
-                return (batch.segment,)
+                return [batch.segment]
             case "factorised":
                 if self.attention == "cudnn":
                     raise ValueError(
@@ -301,7 +301,7 @@ class Transformer(nn.Module):
         self,
         x: Float[Array, "b n d"],
         context: dict[str, Any],
-        segments: tuple[Int[Array, "b n"], ...],
+        segments: list[Int[Array, "b n"]],
         *,
         most_segments: int,
     ) -> Float[Array, "b n d"]:

@@ -45,7 +45,7 @@ def ring_attention(
 
 
 def over_ring(
-    attention: Callable[[int, Array, Array, Array, Array], Array],
+    attention: Callable[..., Any],
     query: Float[Array, "b n k d"],
     key: Float[Array, "b n k d"],
     value: Float[Array, "b n k d"],
