@@ -15,6 +15,7 @@ latents); packing several of them into one row: Dehghani et al. 2023, arXiv 2307
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -156,6 +157,48 @@ def segment(
         text_span=text_span,
         first=first,
     )
+
+
+def split(clip: Segment, borders: Sequence[int]) -> list[Segment]:
+    """A clip's parts as clips of their own: the same tokens, captions and draws, in the same order.
+
+    Positions of a later part begin with the second frame of patches, as `segment` has it of a clip that has
+    lost its first. A part has the captions that it reads.
+
+    Args:
+      borders: frames of patches, ascending, with which the parts but the first begin.
+
+    Raises:
+      ValueError: a border that leaves a part empty.
+    """
+    frames, rows, columns = clip.grid
+    edges = [0, *borders, frames]
+    if any(last >= first for last, first in itertools.pairwise(edges)):
+        raise ValueError(f"borders {list(borders)} of {frames} frames of patches: each part has one at least")
+    places = rows * columns
+    step = clip.position[places, 0] - clip.position[0, 0] if frames > 1 else 0.0
+    span = np.zeros(len(clip.tokens), np.int32) if clip.span is None else clip.span
+    text_span = np.zeros(len(clip.text), np.int32) if clip.text_span is None else clip.text_span
+    parts = []
+    for first, stop in itertools.pairwise(edges):
+        at = slice(first * places, stop * places)
+        position = clip.position[at].copy()
+        if first:
+            position[:, 0] += step - position[0, 0]
+        parts.append(
+            Segment(
+                tokens=clip.tokens[at],
+                grid=(stop - first, rows, columns),
+                position=position,
+                clip=clip.clip,
+                text=clip.text[np.isin(text_span, span[at])],
+                known=None if clip.known is None else clip.known[at],
+                span=span[at],
+                text_span=text_span[np.isin(text_span, span[at])],
+                first=clip.first + first,
+            )
+        )
+    return parts
 
 
 def spans_of(position: np.ndarray, starts: Sequence[float], *, before: float = 0.0) -> np.ndarray:

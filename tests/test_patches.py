@@ -86,6 +86,41 @@ def test_a_row_that_overflows_is_an_error():
         patches.pack_rows([[s, s]], row_tokens=6, row_text=9, max_segments=3)
 
 
+def test_a_clip_is_split_into_clips_of_the_same_tokens_places_and_captions():
+    x = latents(5, 4, 6)
+    known = np.arange(5 * 2 * 3) < 4
+    clip = patches.segment(
+        x,
+        ratio=RATIO,
+        patch=PATCH,
+        fps=8,
+        clip=3,
+        text=np.array([7, 1, 8, 9, 1]),
+        text_span=np.array([0, 0, 1, 1, 1]),
+        starts=(0.0, 1.4),
+        known=known,
+    )
+    head, tail = patches.split(clip, [3])
+    assert (head.grid, tail.grid, head.clip, tail.clip) == ((3, 2, 3), (2, 2, 3), 3, 3)
+    np.testing.assert_array_equal(head.text, [7, 1])
+    np.testing.assert_array_equal(tail.text, [8, 9, 1])
+    np.testing.assert_array_equal(np.unique(head.position[:, 0]), [0, 0.5, 1])
+    np.testing.assert_array_equal(np.unique(tail.position[:, 0]), [0.5, 1])  # a clip without its first latent
+    one, apart = (
+        patches.pack_rows([row], row_tokens=31, row_text=5, max_segments=2) for row in ([clip], [head, tail])
+    )
+    for name in ("tokens", "known", "index", "span", "text", "text_span"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(apart, name))
+    np.testing.assert_array_equal(one.position[..., 1:], apart.position[..., 1:])
+    np.testing.assert_array_equal(apart.segment[0], np.repeat([1, 2, 0], [18, 12, 1]))
+    # Without captions of its own, a part has those that it reads.
+    assert [part.text.tolist() for part in patches.split(clip, [1])] == [[7, 1], clip.text.tolist()]
+    assert [part.grid for part in patches.split(clip, [])] == [clip.grid]
+    for borders in ([0], [5], [2, 2], [3, 1]):
+        with pytest.raises(ValueError, match="each part has one at least"):
+            patches.split(clip, borders)
+
+
 def test_the_middle_of_a_video_has_positions_as_a_clip_without_its_first_frame_and_its_own_captions():
     x = latents(3, 4, 4)
     make = functools.partial(

@@ -7,6 +7,10 @@ interval (Kynkäänniemi et al. 2024, arXiv 2404.07724).
 By the context: `+ (context_scale - 1) (cond - blind)`, where the blind side sees pure noise in place of known
 tokens, as it does in training where every frame has a level of its own (Song et al. 2025, arXiv 2502.06764,
 Sec. 4: history guidance). What goes on from a video then keeps to what moved there, and how fast.
+
+By parts: `whole + scale (apart - whole)`, where the other side sees every part of a video as a video of its
+own. It is asked where noise is high, which is where things find their places: above 0 a later part begins
+anew (a cut), below 0 it goes on from what was before.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ from jaxtyping import Array, Float
 
 from sora_jax.diffusion import conditioning
 from sora_jax.types import PackedBatch, VelocityFn
+
+PARTS_LEVEL = 0.8  # noise level from which on parts are told apart: below it, places are settled
 
 
 def guided(
@@ -79,5 +85,37 @@ def guided(
         if context_scale != 1:
             out = out + jax.lax.cond(jnp.any(real & known), by_context, nothing)
         return out
+
+    return guided_velocity
+
+
+def by_parts(
+    whole: VelocityFn,
+    apart: VelocityFn,
+    *,
+    parts: PackedBatch,
+    scale: Float[Array, "b n"],
+    lowest: float = PARTS_LEVEL,
+) -> VelocityFn:
+    """`whole` with guidance by parts, at levels from `lowest` up; see the module's docstring.
+
+    Args:
+      whole, apart: guided or not; `apart` is asked of `parts`.
+      parts: the batch with every part as a segment of its own (`patches.split`), token by token the same.
+      scale: of every token, 0 = off.
+    """
+
+    def guided_velocity(
+        xt: Float[Array, "b n p"], t: Float[Array, "b n"], batch: PackedBatch
+    ) -> Float[Array, "b n p"]:
+        free = (jnp.asarray(batch.segment) > 0) & ~jnp.asarray(batch.known)
+        inside = free & (t >= lowest) & (scale != 0)
+        together = whole(xt, t, batch)
+
+        def moved() -> Array:
+            away = apart(xt, t, parts._replace(tokens=batch.tokens)) - together
+            return jnp.where(inside[..., None], scale[..., None] * away, 0.0)
+
+        return together + jax.lax.cond(jnp.any(inside), moved, lambda: jnp.zeros_like(together))
 
     return guided_velocity

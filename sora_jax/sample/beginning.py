@@ -5,7 +5,7 @@ from __future__ import annotations
 from sora_jax.sample import options as shared
 from sora_jax.sample.mode import Mode, Options, Parser, add_context, add_prompt, add_video, clip
 from sora_jax.sampling import connect, create, extend
-from sora_jax.sampling.request import Generator
+from sora_jax.sampling.request import CUT_SCALE, Generator
 from sora_jax.sampling.video import Job, Video
 
 
@@ -33,6 +33,12 @@ def _storyboard_arguments(parser: Parser) -> None:
         metavar="SECONDS:CAPTION",
         help="once per shot, in order, the first at 0",
     )
+    parser.add_argument(
+        "--cut_scale",
+        type=float,
+        default=CUT_SCALE,
+        help="how firmly a shot begins anew; 0 = as the captions alone bring it about",
+    )
     shared.add_size(parser)
 
 
@@ -56,6 +62,7 @@ def _storyboard(options: Options, generator: Generator, made: Video | None) -> J
         width=options.width,
         fps=options.fps,
         seed=options.seed,
+        cut_scale=options.cut_scale,
     )
 
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from sora_jax.sampling.request import Generator
+from sora_jax.sampling.request import CUT_SCALE, Generator
 from sora_jax.sampling.video import Job, Video, after_first, known_levels, last, padded, window
 
 
@@ -19,6 +19,7 @@ def extend(
     context: int = 3,
     seed: int = 1,
     before: int | None = None,
+    cut_scale: float = CUT_SCALE,
 ) -> Job:
     """Forward (P3): the last `context` latents are known, `latents` more start from noise.
 
@@ -28,6 +29,7 @@ def extend(
     Args:
       before: latents before the context, of which the window knows no more than how many they are; None = as
         many as the video has. More where `video` is the end of a longer one.
+      cut_scale: see `create.storyboard`, for a prompt of several captions.
 
     Raises:
       ValueError: a video with fewer latents than the context.
@@ -38,7 +40,7 @@ def extend(
     given = padded(kept, latents)
     request = window(generator, video, given, known_levels(generator, given, known=range(context)), before)
     return Job(
-        request=dataclasses.replace(request, prompt=prompt, seed=seed),
+        request=dataclasses.replace(request, prompt=prompt, seed=seed, apart=cut_scale),
         finish=lambda made: dataclasses.replace(
             video, latents=np.concatenate([older, kept, made[context:]]), dropped=0
         ),

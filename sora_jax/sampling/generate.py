@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from sora_jax import patches, rng, text_bytes
 from sora_jax.diffusion import conditioning, guidance, sampler
 from sora_jax.nn import partition
 from sora_jax.sampling.request import Generator, Request, Settings
-from sora_jax.types import PackedBatch, Params
+from sora_jax.types import PackedBatch, Params, VelocityFn
 
 TEXT_STEP = 32  # rows of text are padded to a multiple of this, so that few lengths are compiled
 
@@ -97,29 +98,34 @@ def sample_rows(
     pad_rows: int = 1,
 ) -> tuple[list[Float[np.ndarray, "lf lh lw lc"]], int]:
     """The normalised latents of the requests that `plan` names, row by row, and the steps a cache saved."""
+    made = len(plan)
+    plan = [*plan, *[plan[-1]] * (pad_rows - made)]  # the last row again fills the batch up
     begun = [[_segment(generator, requests[k], grids[k]) for k in row] for row in plan]
-    rows = [[segment for segment, _ in row] for row in begun]
-    longest = max(sum(len(s.tokens) for s in row) for row in rows)
-    text = max(sum(len(s.text) for s in row) for row in rows)
-    batch = patches.pack_rows(
-        [*rows, *[rows[-1]] * (pad_rows - len(rows))],
-        row_tokens=longest,
-        row_text=-(-text // TEXT_STEP) * TEXT_STEP,
-        max_segments=max(len(row) for row in rows),
-    )
+    batch = _packed([[segment for segment, _ in row] for row in begun])
     start = np.zeros(batch.segment.shape, np.float32)
-    for r, row in enumerate([*begun, *[begun[-1]] * (pad_rows - len(rows))]):
+    for r, row in enumerate(begun):
         levels = np.concatenate([level for _, level in row])
         start[r, : len(levels)] = levels
+    pieces = [
+        [_parts(segment, requests[k]) for (segment, _), k in zip(row, numbers, strict=True)]
+        for row, numbers in zip(begun, plan, strict=True)
+    ]
+    parts = None
+    if any(len(of_one) > 1 for row in pieces for of_one in row):
+        scale = np.zeros(batch.segment.shape, np.float32)
+        for r, (numbers, row) in enumerate(zip(plan, pieces, strict=True)):
+            own = [requests[k].apart * (len(of_one) > 1) for k, of_one in zip(numbers, row, strict=True)]
+            scale[r] = np.array([0.0, *own], np.float32)[batch.segment[r]]
+        parts = _packed([list(itertools.chain(*row)) for row in pieces]), scale
     tokens, skipped = sample_batch(
         generator.params,
         batch,
         start,
+        parts,
         apply=generator.apply,
         encode_text=generator.encode_text,
         settings=settings,
     )
-    made = len(rows)  # without those that fill the batch up
     latents = patches.unpack_rows(
         np.asarray(tokens)[:made], batch.segment[:made], grids=batch.grid[:made], patch=generator.patch
     )
@@ -131,6 +137,7 @@ def sample_batch(
     params: Params,
     batch: PackedBatch,
     start: Float[Array, "b n"],
+    parts: tuple[PackedBatch, Float[Array, "b n"]] | None = None,
     *,
     apply: Callable[..., Array],
     encode_text: Callable[[Params, PackedBatch], PackedBatch],
@@ -141,19 +148,29 @@ def sample_batch(
     Args:
       batch: captions, and the tokens to start from; known ones come back.
       start: the noise level of every token at the first step.
+      parts: the same tokens with every part as a segment of its own, and the scale of every token's guidance
+        by them (`guidance.by_parts`); None = off.
     """
     key = rng.key(0, "sample")
-    empty = encode_text(params, conditioning.drop_all_captions(batch))
-    batch = encode_text(params, batch)
+
+    def told(batch: PackedBatch) -> tuple[PackedBatch, VelocityFn]:
+        """The batch with its text encoded, and the velocity that is guided by that."""
+        empty = encode_text(params, conditioning.drop_all_captions(batch))
+        fn = guidance.guided(
+            functools.partial(apply, params),
+            guidance_scale=settings.guidance_scale,
+            interval=settings.guidance_interval,
+            unconditional=lambda batch: batch._replace(text=empty.text, text_segment=empty.text_segment),
+            context_scale=settings.context_scale,
+            noise=noise,
+        )
+        return encode_text(params, batch), fn
+
     noise = conditioning.token_noise(jax.random.fold_in(key, 0), batch)
-    velocity_fn = guidance.guided(
-        functools.partial(apply, params),
-        guidance_scale=settings.guidance_scale,
-        interval=settings.guidance_interval,
-        unconditional=lambda batch: batch._replace(text=empty.text, text_segment=empty.text_segment),
-        context_scale=settings.context_scale,
-        noise=noise,
-    )
+    batch, velocity_fn = told(batch)
+    if parts is not None:
+        pieces, apart = told(parts[0])
+        velocity_fn = guidance.by_parts(velocity_fn, apart, parts=pieces, scale=parts[1])
     if settings.context_noise:
         velocity_fn = conditioning.noised_context(velocity_fn, noise=noise, level=settings.context_noise)
     tokens, skipped = sampler.sample_counted(
@@ -205,6 +222,26 @@ def _segment(
         first=request.first // patch[0],
     )
     return dataclasses.replace(segment, known=start == 0), start
+
+
+def _packed(rows: Sequence[Sequence[patches.Segment]]) -> PackedBatch:
+    """Rows as short as they can be."""
+    text = max(sum(len(s.text) for s in row) for row in rows)
+    return patches.pack_rows(
+        rows,
+        row_tokens=max(sum(len(s.tokens) for s in row) for row in rows),
+        row_text=-(-text // TEXT_STEP) * TEXT_STEP,
+        max_segments=max(len(row) for row in rows),
+    )
+
+
+def _parts(segment: patches.Segment, request: Request) -> list[patches.Segment]:
+    """The request's shots if it is guided by them, or else all of it."""
+    if request.apart == 0 or segment.span is None:
+        return [segment]
+    _, rows, columns = segment.grid
+    borders = np.flatnonzero(np.diff(segment.span[:: rows * columns])) + 1
+    return patches.split(segment, borders.tolist())
 
 
 def _start(request: Request, grid: patches.Grid, *, known: int) -> Float[np.ndarray, " n"]:

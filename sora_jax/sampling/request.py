@@ -14,6 +14,7 @@ from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
 from sora_jax.types import PackedBatch, Params
 
 CONTEXT_SCALE = 4.0  # of what goes on from a video, unless asked otherwise
+CUT_SCALE = 1.5  # of what has several captions: a shot begins anew
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,8 @@ class Request:
         same proportion. None = what is given is known (0), the rest is free (1).
       first: latents of the video before this part. Above 0, `frames` is a multiple of the autoencoder's step,
         and what comes back are latents that continue others.
+      apart: guidance by the parts of the video, which are those of its captions (`guidance.by_parts`): 0 =
+        off, above 0 a part begins anew.
     """
 
     prompt: str
@@ -40,6 +43,7 @@ class Request:
     given: Float[np.ndarray, "lf lh lw lc"] | None = None
     start: Float[np.ndarray, "gf gh gw"] | None = None
     first: int = 0
+    apart: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -123,6 +123,30 @@ def test_the_context_is_extrapolated_from_its_absence(batch):
     assert len(calls) == 3  # nothing is known: the blind side is not asked
 
 
+def test_parts_are_told_apart_where_noise_is_high(batch):
+    """Of the row's first clip, tokens 2 and 3 are a part with one word: there the velocity moves `scale`
+    times its difference from the whole clip's, if its level is high enough, and nowhere else."""
+    level = jnp.asarray([[0.0, 0.0, 0.5, 0.9, 0.9, 0.9, 0.0, 0.0]])
+    scale = jnp.asarray([[1.5, 1.5, 1.5, 1.5, 0.0, 0.0, 0.0, 0.0]])
+    text_segment = jnp.where(batch.text_segment == 2, 3, batch.text_segment).at[0, 0].set(2)
+    parts = batch._replace(segment=jnp.asarray([[1, 1, 2, 2, 3, 3, 0, 0]]), text_segment=text_segment)
+    assert words(parts)[0].tolist() == [4, 4, 1, 1, 3, 3, 0, 0]
+    calls = []
+
+    def counted(xt, t, seen):
+        jax.debug.callback(lambda: calls.append(1))
+        return told(xt, t, seen)
+
+    velocity_fn = jax.jit(guidance.by_parts(told, counted, parts=parts, scale=scale, lowest=0.8))
+    moved = np.asarray([[0, 0, 0, 1.5 * (1 - 5), 0, 0, 0, 0]])[..., None]
+    found = velocity_fn(batch.tokens, level, batch)
+    np.testing.assert_allclose(found, told(batch.tokens, level, batch) + moved, rtol=1e-6)
+    low = velocity_fn(batch.tokens, 0.5 * level, batch)
+    np.testing.assert_array_equal(low, told(batch.tokens, 0.5 * level, batch))
+    jax.effects_barrier()
+    assert len(calls) == 1
+
+
 def test_text_and_context_add_up(batch):
     def both(xt, t, seen):
         return led(xt, t, seen) + words(seen)[..., None]

@@ -159,6 +159,38 @@ def test_a_storyboard_is_text_with_times_and_differs_after_the_first(made, gener
     assert np.abs(made["storyboard"].latents - made["text"].latents).max() > 1e-3
 
 
+def test_a_shot_that_is_made_for_itself_knows_nothing_of_the_one_before(generator):
+    """In one step from pure noise, with a scale of 1; without guidance by shots it does, and a clip beside
+    them of one caption is what it is alone."""
+    settings = dataclasses.replace(SETTINGS, steps=1)
+    size = {"frames": FRAMES, "height": SIDE, "width": SIDE, "fps": FPS, "seed": 7}
+
+    def latents(scale: float, first: str) -> np.ndarray:
+        shots = [(0.0, first), (1.0, "a red circle at rest")]
+        jobs = [
+            create.storyboard(generator, shots=shots, cut_scale=scale, **size),
+            create.text_to_video(generator, prompt=PROMPT, **size),
+        ]
+        return np.stack([one.latents for one in video.run(generator, jobs, settings=settings, rows=2)])
+
+    found = {
+        (scale, first): latents(scale, first) for scale in (0.0, 1.0) for first in (PROMPT, "two blue bars")
+    }
+    apart = np.abs(found[1.0, PROMPT] - found[1.0, "two blue bars"])[0].max((1, 2, 3))
+    together = np.abs(found[0.0, PROMPT] - found[0.0, "two blue bars"])[0].max((1, 2, 3))
+    assert (apart[:2] > 1e-3).all() and (apart[2:] < 1e-5).all()  # latents at 0, 0.5, 1, 1.5 and 2 s
+    assert (together > 1e-3).all()
+    np.testing.assert_allclose(found[1.0, PROMPT][1], found[0.0, PROMPT][1], atol=1e-5)
+
+
+def test_a_later_shot_of_an_extension_is_led_away_from_what_is_known(generator, given):
+    ask = {"prompt": f"{PROMPT} [2.5s] {PROMPT}", "latents": 2, "seed": 3}  # 5 latents end at 2 s
+    jobs = [extend.extend(generator, given[0], cut_scale=scale, **ask) for scale in (0.0, 1.5)]
+    plain, cut = (one.latents for one in video.run(generator, jobs, settings=SETTINGS, rows=2))
+    np.testing.assert_array_equal(cut[:5], given[0].latents)
+    assert np.abs(plain - cut)[5:].max() > 1e-3
+
+
 def test_a_job_alone_gives_what_it_gives_among_others(generator, made, given):
     job = extend.extend(generator, given[0], prompt=PROMPT, latents=2)
     (alone,) = video.run(generator, [job], settings=SETTINGS)
