@@ -31,14 +31,14 @@ FAMILIES = (("uniform", 0.50), ("beside", 0.18), ("parabola", 0.10), ("bounce", 
 
 
 def get_config(variant: str = "cpu") -> ConfigDict:
-    """The table of `variant`: smoke, cpu, gpu or gpu_smoke; phyworld_ before one of the first three, or
-    permanence_ before one of the first two."""
+    """The table of `variant`: smoke, cpu, cpu_more, gpu or gpu_smoke; phyworld_ before smoke, cpu or gpu, or
+    permanence_ before smoke or cpu."""
     if variant.startswith("phyworld_"):
         return _phyworld(variant.removeprefix("phyworld_"))
     if variant.startswith("permanence_"):
         return _permanence(variant.removeprefix("permanence_"))
-    length = {"smoke": 96, "cpu": 65_536, "gpu": 96_000, "gpu_smoke": 96}[variant]
-    gpu, smoke = variant.startswith("gpu"), variant.endswith("smoke")
+    length = {"smoke": 96, "cpu": 65_536, "cpu_more": 24_000, "gpu": 96_000, "gpu_smoke": 96}[variant]
+    gpu, smoke, more = variant.startswith("gpu"), variant.endswith("smoke"), variant == "cpu_more"
     world = {
         "seed": 11,
         "length": length,
@@ -49,10 +49,20 @@ def get_config(variant: str = "cpu") -> ConfigDict:
     }
     if gpu:
         world["frames"] = ((1, 0.25), (9, 0.15), (17, 0.40), (33, 0.20))
-    heldout = {**world, "seed": 12, "length": 32 if smoke else {"cpu": 1024, "gpu": 2048}[variant]}
+    if more:  # what the gpu tier has, in few sizes, with fewer cuts: plain prompts got some
+        world["seed"] = 14
+        world["families"] = (*FAMILIES, ("cuts", 0.05), ("returns", 0.20))
+        world["frames"] = ((1, 0.10), (17, 0.40), (33, 0.50))
+        world["sizes"] = ((64, 64, 0.8), (64, 96, 0.1), (96, 64, 0.1))
+    heldout = {
+        **world,
+        "seed": 12,
+        "length": 32 if smoke else {"cpu": 1024, "cpu_more": 256, "gpu": 2048}[variant],
+    }
     train = {"kind": "world", "world": world}
-    if gpu:
-        benches = {f"bench {side}": _hidden_and_long(side, 2 if smoke else 3000) for side in (64, 128)}
+    if gpu or more:
+        sides = (64, 128) if gpu else (64,)
+        benches = {f"bench {side}": _hidden_and_long(side, 2 if smoke else 3000) for side in sides}
         train = {"kind": "joined", "joined": {"world": train, **benches}}
     prompts = {"one object": 128, "two objects": 128, "images": 64, "held-out combinations": 64}
     return ConfigDict(
@@ -62,7 +72,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             "prompts": dict.fromkeys(prompts, 2) if smoke else prompts,
             # Of a list all are kept, and text is planned for the longest: on two cores text is not cheap. Of
             # a table each clip keeps one.
-            "phrasings": {"short": 0.7, "descriptive": 0.3} if gpu else ("short",),
+            "phrasings": {"short": 0.7, "descriptive": 0.3} if gpu or more else ("short",),
             "shard_clips": 48 if smoke else 2048,
         }
     )
