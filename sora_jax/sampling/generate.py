@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -100,28 +99,18 @@ def sample_rows(
     """The normalised latents of the requests that `plan` names, row by row, and the steps a cache saved."""
     made = len(plan)
     plan = [*plan, *[plan[-1]] * (pad_rows - made)]  # the last row again fills the batch up
+    asked = [[requests[k] for k in row] for row in plan]
     begun = [[_segment(generator, requests[k], grids[k]) for k in row] for row in plan]
     batch = _packed([[segment for segment, _ in row] for row in begun])
     start = np.zeros(batch.segment.shape, np.float32)
     for r, row in enumerate(begun):
         levels = np.concatenate([level for _, level in row])
         start[r, : len(levels)] = levels
-    pieces = [
-        [_parts(segment, requests[k]) for (segment, _), k in zip(row, numbers, strict=True)]
-        for row, numbers in zip(begun, plan, strict=True)
-    ]
-    parts = None
-    if any(len(of_one) > 1 for row in pieces for of_one in row):
-        scale = np.zeros(batch.segment.shape, np.float32)
-        for r, (numbers, row) in enumerate(zip(plan, pieces, strict=True)):
-            own = [requests[k].apart * (len(of_one) > 1) for k, of_one in zip(numbers, row, strict=True)]
-            scale[r] = np.array([0.0, *own], np.float32)[batch.segment[r]]
-        parts = _packed([list(itertools.chain(*row)) for row in pieces]), scale
     tokens, skipped = sample_batch(
         generator.params,
         batch,
         start,
-        parts,
+        _by_shots(batch, [[segment for segment, _ in row] for row in begun], asked),
         apply=generator.apply,
         encode_text=generator.encode_text,
         settings=settings,
@@ -235,9 +224,27 @@ def _packed(rows: Sequence[Sequence[patches.Segment]]) -> PackedBatch:
     )
 
 
-def _parts(segment: patches.Segment, request: Request) -> list[patches.Segment]:
-    """The request's shots if it is guided by them, or else all of it."""
-    if request.apart == 0 or segment.span is None:
+def _by_shots(
+    batch: PackedBatch, rows: Sequence[Sequence[patches.Segment]], requests: Sequence[Sequence[Request]]
+) -> tuple[PackedBatch, Float[np.ndarray, "b n"]] | None:
+    """The batch with every shot as a segment of its own, and the scale of each token's guidance by them.
+
+    None where no request has several captions, or none is guided by them.
+    """
+    shots, scale = [], np.zeros(batch.segment.shape, np.float32)
+    for r, (row, asked) in enumerate(zip(rows, requests, strict=True)):
+        shots.append([])
+        for number, (segment, request) in enumerate(zip(row, asked, strict=True), 1):
+            parts = _shots(segment) if request.apart else [segment]
+            shots[-1] += parts
+            if len(parts) > 1:
+                scale[r, batch.segment[r] == number] = request.apart
+    return (_packed(shots), scale) if scale.any() else None
+
+
+def _shots(segment: patches.Segment) -> list[patches.Segment]:
+    """A segment cut where another caption is read."""
+    if segment.span is None:
         return [segment]
     _, rows, columns = segment.grid
     borders = np.flatnonzero(np.diff(segment.span[:: rows * columns])) + 1
