@@ -159,7 +159,7 @@ def collect(run: Path, *, steps: dict[str, int]) -> dict[str, Any]:
         samples = [video_files.read_video(folder / "videos" / item.video)[0] for item in items]
         pairs = {
             "truth": [clip.video for clip in truths],
-            "frozen": [_frozen(clip.video) for clip in truths],
+            "frozen": [held(clip.video) for clip in truths],
             "sample": samples,
         }
         said["scores"]["hidden while behind"] = {
@@ -178,7 +178,7 @@ def _mean(values: list[float]) -> dict[str, float]:
     return bootstrap(seen, np.ones(len(seen)))._asdict()
 
 
-def _frozen(video: np.ndarray) -> np.ndarray:
+def held(video: np.ndarray) -> np.ndarray:
     """The last given frame, held."""
     held = np.repeat(video[GIVEN - 1 : GIVEN], len(video) - GIVEN, axis=0)
     return np.concatenate([video[:GIVEN], held])
