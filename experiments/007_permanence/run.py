@@ -22,7 +22,9 @@ from sora_jax import build, command, stages
 from sora_jax.data import video_files
 from sora_jax.evaluation import benchmark, report
 from sora_jax.evaluation.physics import permanence
+from sora_jax.evaluation.physics import truth as truth_lib
 from sora_jax.evaluation.physics.counting import BARELY
+from sora_jax.evaluation.physics.shapes import SHAPES
 from sora_jax.evaluation.physics.tracks import parse
 from sora_jax.evaluation.text_alignment import bootstrap
 from sora_jax.models import cost
@@ -127,14 +129,30 @@ def model(tier: str, run: Path, *, pattern: str, seed: int, steps: int) -> list[
     ]
 
 
-def hidden(video: np.ndarray, state: SceneState, *, fps: float) -> float:
-    """Share of the frames in which a screen hides all there is, that show nobody but the screen."""
+def around(video: np.ndarray, state: SceneState, *, fps: float) -> dict[str, float]:
+    """What the benchmark does not ask; NaN where a clip has no such frame.
+
+    - hidden while behind: share of the frames in which a screen hides all there is, that show nobody but the
+      screen;
+    - shape before it hides: of the made frames before that in which a thing is wholly seen, the share in
+      which whoever is seen nearest has its shape. What is lost in hiding is what it has less afterwards.
+    """
     tracks = parse(video, fps=fps)
     screens = [COLORS.index(b.color) for b, o in zip(state.bodies, state.occluder, strict=True) if o]
-    someone = (tracks.present & ~np.isin(tracks.hue, screens)).any(axis=1)
-    behind = [f for p in permanence.passages(state) for f in range(p.start, p.stop)]
-    gone = [f for f in behind if state.visible[f][~np.array(state.occluder)].max() <= BARELY]
-    return float(1 - someone[gone].mean()) if gone else np.nan
+    someone = tracks.present & ~np.isin(tracks.hue, screens)
+    clear, gone, right = truth_lib.clear(state), [], []
+    for p in permanence.passages(state):
+        things = ~np.array(state.occluder)
+        gone += [f for f in range(p.start, p.stop) if state.visible[f][things].max() <= BARELY]
+        for f in (f for f in range(GIVEN, p.start) if clear[f, p.body]):
+            there = np.flatnonzero(someone[f])
+            apart = np.linalg.norm(tracks.position[f, there] - state.position[f, p.body], axis=-1)
+            form = tracks.form[f, there[apart.argmin()]] if len(there) else -1
+            right.append(form == SHAPES.index(state.bodies[p.body].shape))
+    return {
+        "hidden while behind": float(1 - someone[gone].any(axis=1).mean()) if gone else np.nan,
+        "shape before it hides": float(np.mean(right)) if right else np.nan,
+    }
 
 
 def collect(run: Path, *, steps: dict[str, int]) -> dict[str, Any]:
@@ -143,29 +161,25 @@ def collect(run: Path, *, steps: dict[str, int]) -> dict[str, Any]:
     for folder in sorted(run.glob("*-*/scores")):
         said = json.loads((folder / "scores.json").read_text())
         entries = benchmark.read(folder / benchmark.MANIFEST)
-        truths = [benchmark.truth(entry.item) for entry in entries if entry.item is not None]
+        items = [entry.item for entry in entries if entry.item is not None]
+        truths = [benchmark.truth(item) for item in items]
+        fps, states = truths[0].fps, [clip.state for clip in truths if clip.state is not None]
         by_id = {clip["id"]: clip["scores"] for clip in said["clips"]}
-        states = [clip.state for clip in truths if clip.state is not None]
         curves = {}
         for name in HIDING:
-            values = [by_id[e.item.id].get(name, np.nan) for e in entries if e.item is not None]
-            values = [np.nan if value is None else value for value in values]
-            curves[name] = [
-                [b.least, b.most, b.mean, b.clips]
-                for b in permanence.by_length(values, states, fps=truths[0].fps)
-                if b.clips
-            ]
-        items = [entry.item for entry in entries if entry.item is not None]
-        samples = [video_files.read_video(folder / "videos" / item.video)[0] for item in items]
-        pairs = {
+            scores = [by_id[item.id].get(name) for item in items]
+            values = [np.nan if score is None else score for score in scores]
+            bins = permanence.by_length(values, states, fps=fps)
+            curves[name] = [[b.least, b.most, b.mean, b.clips] for b in bins if b.clips]
+        columns = {
             "truth": [clip.video for clip in truths],
             "frozen": [held(clip.video) for clip in truths],
-            "sample": samples,
+            "sample": [video_files.read_video(folder / "videos" / item.video)[0] for item in items],
         }
-        said["scores"]["hidden while behind"] = {
-            column: _mean([hidden(v, s, fps=truths[0].fps) for v, s in zip(videos, states, strict=True)])
-            for column, videos in pairs.items()
-        }
+        for column, videos in columns.items():
+            asked = [around(v, state, fps=fps) for v, state in zip(videos, states, strict=True)]
+            for name in asked[0]:
+                said["scores"].setdefault(name, {})[column] = _mean([one[name] for one in asked])
         pattern = folder.parent.name.split("-")[0]
         told = {"steps": steps[pattern], "scores": said["scores"], "by hidden seconds": curves}
         found[folder.parent.name] = told
