@@ -9,8 +9,8 @@ tokens, as it does in training where every frame has a level of its own (Song et
 Sec. 4: history guidance). What goes on from a video then keeps to what moved there, and how fast.
 
 By parts: `whole + scale (apart - whole)`, where the other side sees every part of a video as a video of its
-own. It is asked where noise is high, which is where things find their places: above 0 a later part begins
-anew (a cut), below 0 it goes on from what was before.
+own. It is asked where noise is high, which is where things find their places: with a scale of 1 a later part
+begins anew (a cut), above that it is led away from going on.
 """
 
 from __future__ import annotations
