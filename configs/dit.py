@@ -203,7 +203,7 @@ def _phyworld(config: ConfigDict, tier: str) -> None:
 
 
 def _permanence(config: ConfigDict, tier: str) -> None:
-    """A clip's first two latents (three frames) are given, the rest is predicted, without any text."""
+    """A clip's first two latents (five frames) are given, the rest is predicted, without any text."""
     steps = {"smoke": 8, "cpu": 4000}[tier]
     config.model.update(size={"smoke": "test", "cpu": "mu"}[tier], text="bytes_test", levels=2)
     config.data.update(rows={"smoke": 4, "cpu": 16}[tier], row_tokens=9 * 4 * 4, row_text=128)

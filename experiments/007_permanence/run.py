@@ -176,10 +176,16 @@ def collect(run: Path, *, steps: dict[str, int]) -> dict[str, Any]:
             "frozen": [held(clip.video) for clip in truths],
             "sample": [video_files.read_video(folder / "videos" / item.video)[0] for item in items],
         }
+        redrawn = np.zeros(len(items), bool)  # the thing is wholly seen in frames that the model makes
         for column, videos in columns.items():
             asked = [around(v, state, fps=fps) for v, state in zip(videos, states, strict=True)]
             for name in asked[0]:
                 said["scores"].setdefault(name, {})[column] = _mean([one[name] for one in asked])
+            if column == "truth":
+                redrawn = np.array([not np.isnan(one["shape before it hides"]) for one in asked])
+        shape = np.array([by_id[item.id].get("shape on return") for item in items], float)
+        for name, mine in (("redrawn before", redrawn), ("last seen in given frames", ~redrawn)):
+            said["scores"][f"shape on return, {name}"] = {"sample": _mean(shape[mine].tolist())}
         pattern = folder.parent.name.split("-")[0]
         told = {"steps": steps[pattern], "scores": said["scores"], "by hidden seconds": curves}
         found[folder.parent.name] = told
