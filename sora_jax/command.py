@@ -11,16 +11,21 @@ import argparse
 import ast
 import contextlib
 import difflib
+import os
 import runpy
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+import jax
 from ml_collections import ConfigDict
 
 from sora_jax.data.manifest import TooManyBadError
 from sora_jax.nn.attention import Implementation
+from sora_jax.sharding import mesh as mesh_lib
+from sora_jax.sharding import processes
 from sora_jax.training.stored import CheckpointError
 
 OVERRIDE = "--config."
@@ -122,7 +127,10 @@ def parser(description: str, *, example: str) -> argparse.ArgumentParser:
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
-    """`--attention`, `--dtype`: how this machine computes a model, as `build.load_generator` takes them."""
+    """How this machine computes a model: `build.load_generator` takes the first three.
+
+    --attention, --dtype, --mesh, --distributed; to be put in force by `machine`.
+    """
     parser.add_argument(
         "--attention",
         choices=get_args(Implementation),
@@ -132,3 +140,51 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16"), default="float32", help="of the computation"
     )
+    parser.add_argument(
+        "--mesh",
+        metavar="AXIS=DEVICES,...",
+        help="cuts the model and its rows over all devices, as in training: '' or data=2,fsdp=4,context=2; "
+        "not given = one device",
+    )
+    add_distributed(parser)
+
+
+def add_distributed(parser: argparse.ArgumentParser) -> None:
+    """--distributed, as `processes.place` takes it."""
+    parser.add_argument(
+        "--distributed",
+        metavar="auto|HOST:PORT,K,N",
+        help="one of many processes: found out on Cloud TPU, GKE, SLURM and Open MPI; or process K of N",
+    )
+
+
+@contextlib.contextmanager
+def machine(options: argparse.Namespace) -> Iterator[None]:
+    """What `add_machine` read, in force: `options.mesh` becomes the mesh, or None for one device.
+
+    Every process runs the whole command, since all of them sample together; the first alone prints, and what
+    the others write into `options.out` and `options.sheet` is thrown away.
+    """
+    with joined(options), contextlib.ExitStack() as within:
+        many = bool(options.distributed)
+        if many or options.mesh is not None:
+            with checking_usage():
+                options.mesh = mesh_lib.make_mesh(**mesh_lib.parse(options.mesh or ""), devices=jax.devices())
+            processes.meet(options.mesh)
+        if many and not processes.is_first():
+            folder = Path(within.enter_context(tempfile.TemporaryDirectory()))
+            for name in ("out", "sheet"):
+                if getattr(options, name, None) is not None:
+                    setattr(options, name, folder / getattr(options, name).name)
+            nowhere = within.enter_context(Path(os.devnull).open("w"))
+            within.enter_context(contextlib.redirect_stdout(nowhere))
+        yield
+
+
+@contextlib.contextmanager
+def joined(options: argparse.Namespace) -> Iterator[None]:
+    """`processes.joined`, as `--distributed` says."""
+    with checking_usage():
+        where = processes.place(options.distributed) if options.distributed else None
+    with processes.joined(where, told=TOLD):
+        yield

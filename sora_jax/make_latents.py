@@ -3,11 +3,14 @@
     python -m sora_jax.make_latents --config configs/latents.py:cpu --autoencoder run/frozen --out run/latents
 
 Writes OUT/train and OUT/heldout (clips of another world seed, for the held-out loss), and the held-out
-prompts; no training clip has a caption that is one of those prompts. The same command resumes.
+prompts; no training clip has a caption that is one of those prompts. The same command resumes. Clips are cut
+over the devices of a process; many processes (the same command in each, with --distributed) write every n-th
+shard each, into one folder that all of them see.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
 import json
@@ -15,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 import tqdm
 
@@ -24,6 +28,7 @@ from sora_jax.data.pipeline import draw_phrasing
 from sora_jax.data.workers import ClipReader
 from sora_jax.evaluation import prompts as prompts_lib
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
+from sora_jax.sharding import processes
 from sora_jax.types import LatentClip, Source
 
 INTERRUPTED = 75
@@ -45,43 +50,54 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--minutes", type=float, default=float("inf"), help="stop after so long, between shards"
     )
+    command.add_distributed(parser)
     arguments, overrides = command.split_overrides(arguments)
     options = parser.parse_args(arguments)
+    with command.joined(options):
+        return _run(options, overrides)
+
+
+def _run(options: argparse.Namespace, overrides: Sequence[str]) -> int:
     config = command.load_config(options.config, overrides)
     with command.checking_usage():
         encoder = build.load_autoencoder(options.autoencoder)
         prompts = prompts_lib.held_out(config.prompts.to_dict())
-    prompts_lib.save(options.prompts or options.out / "prompts.jsonl", prompts)
+    if processes.is_first():
+        prompts_lib.save(options.prompts or options.out / "prompts.jsonl", prompts)
     banned = frozenset(p.prompt for p in prompts)
     deadline = time.monotonic() + 60 * options.minutes
-    metas = {}
     phrasings = config.phrasings.to_dict() if hasattr(config.phrasings, "to_dict") else list(config.phrasings)
-    for name, settings, excluded in (
-        ("train", config.train, banned),
-        ("heldout", config.heldout, frozenset()),
-    ):
-        source = build.source(settings)
-        meta = {
+    metas: dict[str, dict] = {}
+    late = False
+    for name, excluded in (("train", banned), ("heldout", frozenset())):
+        metas[name] = {
             "fingerprint": encoder.fingerprint,
             "ratio": list(encoder.ratio),
-            "config": json.loads(settings.to_json_best_effort()),
+            "config": json.loads(config[name].to_json_best_effort()),
             "phrasings": phrasings,
         }
-        metas[name] = meta
-        written = _write(
+        late = not _write(
             options.out / name,
-            source,
+            build.source(config[name]),
             encoder,
-            meta,
+            metas[name],
             excluded,
             deadline,
             config.shard_clips,
             phrasings,
             options.workers,
         )
-        if not written:
-            print("stopped by the clock; the same command goes on")
-            return INTERRUPTED
+        if late:
+            break
+    processes.wait_for_all("the latents are written")
+    if not processes.is_first():
+        return INTERRUPTED if late else 0
+    absent = [
+        f"{name}: {len(shards)}" for name in metas if (shards := latents_lib.missing(options.out / name))
+    ]
+    if absent:
+        print(f"stopped by the clock, shards to do: {', '.join(absent)}; the same command goes on")
+        return INTERRUPTED
     (options.out / "manifest.json").write_text(json.dumps(metas, indent=1))
     return 0
 
@@ -97,14 +113,15 @@ def _write(
     phrasings: Sequence[str] | Mapping[str, float],
     workers: int,
 ) -> bool:
-    """Whether the whole store is written; False if the clock stopped it between two shards."""
+    """Whether this process's shards are written; False if the clock stopped it between two."""
 
     class OutOfTime(Exception):
         pass
 
-    reader = ClipReader(source, run=shard_clips, workers=workers)
+    place, count = jax.process_index(), jax.process_count()
+    reader = ClipReader(source, run=shard_clips, workers=workers, every=count)
     compiled = not workers
-    progress = tqdm.tqdm(total=len(source), desc=path.name, unit="clip", mininterval=5.0)
+    progress = tqdm.tqdm(total=len(source), desc=path.name, unit="clip", mininterval=5.0, disable=place > 0)
     with contextlib.closing(reader), progress as bar:
 
         def clips(start: int, stop: int) -> Iterator[LatentClip]:
@@ -124,7 +141,13 @@ def _write(
 
         try:
             latents_lib.write_latents(
-                path, clips, total=len(source), meta=meta, shard_clips=shard_clips, max_missing_share=0.5
+                path,
+                clips,
+                total=len(source),
+                meta=meta,
+                shard_clips=shard_clips,
+                max_missing_share=0.5,
+                part=(place, count),
             )
         except OutOfTime:
             return False

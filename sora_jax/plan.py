@@ -18,6 +18,7 @@ from pathlib import Path
 
 from sora_jax import build, command
 from sora_jax.sampling.request import Settings
+from sora_jax.sharding import mesh as mesh_lib
 from sora_jax.sharding import plan_report
 from sora_jax.sharding.plan_chips import LOCAL
 
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     with command.checking_usage():
         request = build.Request(
             topology=options.topology,
-            mesh=build.parse_mesh(options.mesh),
+            mesh=mesh_lib.parse(options.mesh),
             what=options.what,
             size=build.Size(frames=options.frames, height=options.height, width=options.width),
             rows=options.rows,

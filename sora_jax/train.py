@@ -33,12 +33,7 @@ def main(arguments: Sequence[str]) -> int:
         "--workdir", type=Path, required=True, help="checkpoints, metrics.jsonl, tensorboard/"
     )
     parser.add_argument("--minutes", type=float, default=None, help="save and stop after so long")
-    parser.add_argument(
-        "--distributed",
-        metavar="auto|HOST:PORT,K,N",
-        default=None,
-        help="one of many processes: found out on Cloud TPU, GKE, SLURM and Open MPI; or process K of N",
-    )
+    command.add_distributed(parser)
     parser.add_argument(
         "--from_step",
         type=int,
@@ -48,9 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     arguments, overrides = command.split_overrides(arguments)
     options = parser.parse_args(arguments)
     config = command.load_config(options.config, overrides)
-    with command.checking_usage():
-        where = processes.place(options.distributed) if options.distributed else None
-    with processes.joined(where, told=command.TOLD):
+    with command.joined(options):
         workdir = options.workdir.resolve()
         if options.from_step is not None:
             if processes.is_first():

@@ -14,7 +14,6 @@ from sora_jax.build.models import world as world
 from sora_jax.build.planned import WHATS as WHATS
 from sora_jax.build.planned import Size as Size
 from sora_jax.build.planning import Request as Request
-from sora_jax.build.planning import parse_mesh as parse_mesh
 from sora_jax.build.planning import plan as plan
 from sora_jax.build.planning import search as search
 from sora_jax.build.training import Training as Training

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
 from sora_jax import folder, patches
@@ -21,7 +23,9 @@ from sora_jax.models import frozen_autoencoder, text
 from sora_jax.models import transformer as transformer_lib
 from sora_jax.models.autoencoder_latents import LatentStatistics
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
+from sora_jax.nn.attention import BLOCKS, Implementation
 from sora_jax.sampling.request import Generator, Settings
+from sora_jax.sharding import rules
 from sora_jax.types import PackedBatch, Params, Source
 from sora_jax.worlds.bench.source import BenchSource
 from sora_jax.worlds.phyworld import PhyworldSource
@@ -192,17 +196,24 @@ def generator(
 
 
 def load_generator(
-    name: str | Path, *, attention: str = "xla", dtype: str = "float32"
+    name: str | Path,
+    *,
+    attention: Implementation = "xla",
+    dtype: str = "float32",
+    mesh: Mesh | None = None,
 ) -> tuple[Generator, Settings]:
     """The model of a folder or a shipped name, ready to sample, and how it is best sampled.
 
     Args:
       attention: see `nn.attention.attend`: this machine's choice, not the training's.
       dtype: of the computation.
+      mesh: cuts the transformer and its rows as in training, over the devices of every process; the
+        autoencoder runs whole on a device of each. None = all on one device.
 
     Raises:
       FileNotFoundError: no such model.
-      ValueError: a folder without a transformer, or weights that do not belong together.
+      ValueError: a folder without a transformer, weights that do not belong together, or a mesh that does not
+        divide them.
     """
     table, autoencoder_weights, params = folder.read(name)
     if params is None:
@@ -213,5 +224,17 @@ def load_generator(
     # Sampling levels are few; None takes any number.
     config = ConfigDict({**table["transformer"], "levels": None, "scan": True, **here})
     model = transformer(config, patch_width=int(np.prod(patch)) * frozen.model.channels)
+    if mesh is not None:
+        params = _placed(params, rules.param_shardings(params, mesh, rules=rules.TRANSFORMER_RULES))
     ready = generator(model, params, frozen, patch=patch, prediction=table["prediction"])
+    ready = dataclasses.replace(ready, mesh=mesh, block=BLOCKS[attention])
     return ready, Settings(**table.get("sampling", {}))
+
+
+def _placed(params: Params, shardings: Any) -> Params:
+    """Weights that every process has whole, cut over the devices of all."""
+
+    def one(leaf: np.ndarray, sharding: NamedSharding) -> jax.Array:
+        return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
+
+    return jax.tree.map(one, params, shardings)

@@ -60,25 +60,8 @@ class Request:
         return told | {"remat": model.remat, "accumulate": config.train.accumulate}
 
 
-def parse_mesh(text: str) -> dict[str, int]:
-    """`fsdp=16,context=4` as a dict; "" is {}.
-
-    Raises:
-      ValueError: an unknown axis, or no whole number.
-    """
-    sizes = {}
-    for part in filter(None, text.split(",")):
-        axis, _, size = part.partition("=")
-        if axis not in mesh_lib.AXES or not size.isdigit():
-            raise ValueError(
-                f"mesh {text!r}: write axis=devices with axes {', '.join(mesh_lib.AXES)}, as fsdp=16"
-            )
-        sizes[axis] = int(size)
-    return sizes
-
-
 def mesh_text(mesh: dict[str, int]) -> str:
-    """The inverse of `parse_mesh`."""
+    """The inverse of `sharding.mesh.parse`."""
     return ",".join(f"{axis}={size}" for axis, size in mesh.items())
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import logging
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ def write_latents(
     meta: Mapping[str, Any],
     shard_clips: int = 1024,
     max_missing_share: float = 0.0,
+    part: tuple[int, int] = (0, 1),
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Encodes a set of `total` clips into the store at `path`; run again, it goes on where it stopped.
@@ -47,10 +49,11 @@ def write_latents(
         height, width) at least.
       shard_clips: clips per shard.
       max_missing_share: of a shard's clips, the most that may be left out.
+      part: (k, n): only every n-th shard from the k-th on, as one of n processes that write a store together.
       progress: called with (clips done, total) after each shard.
 
     Returns:
-      The number of clips in the store.
+      The number of clips in the shards that are its part.
 
     Raises:
       ValueError: the store holds another set or another autoencoder's latents; latents that are not finite or
@@ -62,8 +65,9 @@ def write_latents(
     store = {**meta, "ratio": list(meta["ratio"]), "total": total, "shard_clips": shard_clips}
     _claim(path, json.loads(json.dumps(store)))
     count = 0
-    for shard, start in enumerate(range(0, total, shard_clips)):
-        stop = min(start + shard_clips, total)
+    first, step = part
+    for shard in range(first, -(-total // shard_clips), step):
+        start, stop = shard * shard_clips, min((shard + 1) * shard_clips, total)
         if not _manifest(path, shard).exists():
             _write_shard(path, shard, clips(start, stop), ratio=meta["ratio"])
         with np.load(_manifest(path, shard)) as finished:
@@ -83,6 +87,13 @@ def write_latents(
         if progress:
             progress(stop, total)
     return count
+
+
+def missing(path: str | Path) -> list[int]:
+    """The shards that the store at `path` has not yet."""
+    path = Path(path)
+    meta = json.loads((path / "store.json").read_text())
+    return [shard for shard in range(_shards(meta)) if not _manifest(path, shard).exists()]
 
 
 class LatentSource:
@@ -111,11 +122,10 @@ class LatentSource:
         self.meta: dict[str, Any] = json.loads((path / "store.json").read_text())
         self.fingerprint: str = self.meta["fingerprint"]
         self.ratio: tuple[int, int, int] = tuple(self.meta["ratio"])
-        shards = -(-self.meta["total"] // self.meta["shard_clips"])
-        missing = [i for i in range(shards) if not _manifest(path, i).exists()]
-        if missing:
+        shards, absent = _shards(self.meta), missing(path)
+        if absent:
             raise FileNotFoundError(
-                f"{path} has {shards - len(missing)} of {shards} shards: run the command that writes it again"
+                f"{path} has {shards - len(absent)} of {shards} shards: run the command that writes it again"
             )
         manifests = [_load_manifest(path, i) for i in range(shards)]
         self.sizes = np.concatenate([sizes for sizes, _ in manifests])
@@ -197,7 +207,7 @@ def _write_shard(path: Path, shard: int, clips: Iterable[types.LatentClip], *, r
 def _claim(path: Path, store: dict[str, Any]) -> None:
     file = path / "store.json"
     if not file.exists():
-        unfinished = file.with_suffix(".unfinished")
+        unfinished = file.with_suffix(f".{uuid.uuid4().hex}.unfinished")  # others may be writing it too
         unfinished.write_text(json.dumps(store, indent=1, sort_keys=True))
         unfinished.replace(file)
     found = json.loads(file.read_text())
@@ -207,6 +217,10 @@ def _claim(path: Path, store: dict[str, Any]) -> None:
                 f"{path} holds latents with {name} {found.get(name)!r}, not {store.get(name)!r}: "
                 f"write to another folder, or remove that one"
             )
+
+
+def _shards(meta: Mapping[str, Any]) -> int:
+    return -(-meta["total"] // meta["shard_clips"])
 
 
 def _load_manifest(path: Path, shard: int) -> tuple[np.ndarray, np.ndarray]:

@@ -89,9 +89,10 @@ class ClipReader:
     Clips come without their states, which are not sent between processes.
     """
 
-    def __init__(self, source: Source, *, run: int, workers: int) -> None:
-        """Runs begin at multiples of `run`; `workers` 0 reads in this process, when asked."""
-        self._source, self._run, self._workers = source, run, workers
+    def __init__(self, source: Source, *, run: int, workers: int, every: int = 1) -> None:
+        """Runs begin at multiples of `run`, and every `every`-th of them is read; `workers` 0 reads in this
+        process, when asked."""
+        self._source, self._run, self._workers, self._every = source, run, workers, every
         self._pool = self._new_pool() if workers else None
         self._waiting: collections.deque[tuple[int, _Clips]] = collections.deque()  # by their first clip
         self._next = 0  # the first clip that no worker was asked for
@@ -125,7 +126,7 @@ class ClipReader:
             border = min((self._next // self._run + 1) * self._run, len(self._source))
             end = min(self._next + CLIPS, border)
             self._waiting.append((self._next, pool.submit(_clips, self._next, end)))
-            self._next = end
+            self._next = end if end < border else border + (self._every - 1) * self._run
 
     def close(self) -> None:
         """Ends the workers."""

@@ -16,6 +16,7 @@ Each subcommand is one file of this folder: `add_arguments(parser)` and `run(opt
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from sora_jax import command
@@ -61,5 +62,6 @@ def main(arguments: Sequence[str]) -> int:
         )
         module.add_arguments(own)
     options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    return COMMANDS[options.what].run(options)
+    with command.machine(options) if hasattr(options, "mesh") else contextlib.nullcontext():
+        options.out.mkdir(parents=True, exist_ok=True)
+        return COMMANDS[options.what].run(options)

@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     requests = [Request(**{name: getattr(p, name) for name in fields}) for p in prompts]
     facts = [parse_prompt(p.prompt) for p in prompts]
     path = options.out / "gains.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = json.loads(path.read_text())["rows"] if path.exists() and not options.distributed else []
     for changes in VARIANTS:
         name = ", ".join(f"{k} {v}" for k, v in changes.items()) or "as the card says"
         if any(row["name"] == name for row in rows):

@@ -13,12 +13,13 @@ from sora_jax import build, command
 from sora_jax.diffusion import sampler
 from sora_jax.sampling.generate import generate
 from sora_jax.sampling.request import Generator, Request, Settings
+from sora_jax.sharding import processes
 
 NAMES = ("steps", "guidance_scale", "sampler")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--steps, --guidance_scale, --sampler, --rows, --attention, --dtype."""
+    """--steps, --guidance_scale, --sampler, --rows, and `command.add_machine`."""
     parser.add_argument("--steps", type=int, help="of the sampler")
     parser.add_argument("--guidance_scale", type=float, help="1 = off")
     parser.add_argument("--sampler", choices=sampler.SAMPLERS, help="as the model's card says if not given")
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def load(options: argparse.Namespace) -> tuple[Generator, Settings]:
     """The model of `--checkpoint`, and how it is sampled: as it was exported, but for what is given."""
     generator, settings = build.load_generator(
-        options.checkpoint, attention=options.attention, dtype=options.dtype
+        options.checkpoint, attention=options.attention, dtype=options.dtype, mesh=options.mesh
     )
     given = {name: getattr(options, name) for name in NAMES if getattr(options, name) is not None}
     return generator, dataclasses.replace(settings, **given)
@@ -39,7 +40,8 @@ def sample(
     generator: Generator, requests: Sequence[Request], *, settings: Settings, rows: int, title: str
 ) -> list[np.ndarray]:
     """The video of every request, with a progress bar."""
-    with tqdm.tqdm(total=len(requests), desc=title, unit="video") as bar:
+    quiet = not processes.is_first()
+    with tqdm.tqdm(total=len(requests), desc=title, unit="video", disable=quiet) as bar:
         return generate(
             generator,
             requests,

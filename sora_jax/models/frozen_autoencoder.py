@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, UInt8
 
 from sora_jax.models import autoencoder_latents as latents_lib
@@ -19,7 +20,7 @@ from sora_jax.models.autoencoder_latents import LatentStatistics
 from sora_jax.nn import partition
 from sora_jax.types import Clip, LatentClip, Params
 
-CHUNK = 16  # clips encoded at once
+CHUNK = 16  # clips encoded at once by one device
 
 
 def to_model(video: UInt8[Any, "*shape 3"]) -> Float[Array, "*shape 3"]:
@@ -59,16 +60,20 @@ class FrozenAutoencoder:
         return _decode(self.params, self.statistics, latents, model=self.model)
 
     def encode_clips(self, clips: Sequence[Clip]) -> Iterator[LatentClip]:
-        """The latents of clips of any sizes, in their order; clips of one size are encoded together."""
+        """The latents of clips of any sizes, in their order.
+
+        Clips of one size are encoded together, over all devices of this process.
+        """
+        chunk = CHUNK * jax.local_device_count()
         done: dict[int, np.ndarray] = {}
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for number, clip in enumerate(clips):
             by_shape.setdefault(clip.video.shape, []).append(number)
         for numbers in by_shape.values():
-            for start in range(0, len(numbers), CHUNK):
-                some = numbers[start : start + CHUNK]
-                padded = [*some, *[some[-1]] * (CHUNK - len(some))]  # one compilation per size
-                latents = np.asarray(self.encode(np.stack([clips[n].video for n in padded])))
+            for start in range(0, len(numbers), chunk):
+                some = numbers[start : start + chunk]
+                padded = [*some, *[some[-1]] * (chunk - len(some))]  # one compilation per size
+                latents = np.asarray(self.encode(_over_devices(np.stack([clips[n].video for n in padded]))))
                 done.update(zip(some, latents, strict=False))
         for number, clip in enumerate(clips):
             yield LatentClip(
@@ -82,13 +87,22 @@ class FrozenAutoencoder:
     def compile_sizes(self, shapes: Sequence[tuple[int, int, int]]) -> None:
         """Compiles what `encode_clips` needs for clips of these (frames, height, width), in threads."""
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            blank = (np.zeros((CHUNK, *shape, 3), np.uint8) for shape in shapes)
+            chunk = CHUNK * jax.local_device_count()
+            blank = (_over_devices(np.zeros((chunk, *shape, 3), np.uint8)) for shape in shapes)
             for latents in pool.map(self.encode, blank):
                 latents.block_until_ready()
 
     def reconstruct(self, clips: Sequence[Clip]) -> list[UInt8[np.ndarray, "f h w 3"]]:
         """Every clip through encoder and decoder, in their order."""
         return [np.asarray(self.decode(latent.latents[None]))[0] for latent in self.encode_clips(clips)]
+
+
+def _over_devices(clips: UInt8[np.ndarray, "b f h w 3"]) -> UInt8[Any, "b f h w 3"]:
+    """As it is on one device; cut over the devices of this process where there are more."""
+    devices = jax.local_devices()
+    if len(devices) == 1:
+        return clips
+    return jax.device_put(clips, NamedSharding(Mesh(np.array(devices), ("clips",)), PartitionSpec("clips")))
 
 
 def freeze(

@@ -37,6 +37,10 @@ CROSS: Mapping[Implementation, Implementation] = MappingProxyType(
         "ring_splash": "splash",
     }
 )
+# Tokens of a device's row are a multiple of this; of text too, where the same kernel attends to it.
+BLOCKS: Mapping[Implementation, int] = MappingProxyType(
+    {"xla": 1, "splash": 128, "flash": 128, "cudnn": 1, "ring": 1, "ring_splash": 128}
+)
 
 _MASKED = -1e30  # a masked logit
 _FLOOR = -1e29  # of the subtracted maximum, so that a row without keys gives exp(_MASKED - _FLOOR) = 0

@@ -27,4 +27,6 @@ def main(arguments: Sequence[str]) -> int:
     parser = command.parser(mode.__doc__ or "", example=f"python -m sora_jax.sample {name} {mode.EXAMPLE}")
     parser.prog = f"python -m sora_jax.sample {name}"
     mode.add_arguments(parser)
-    return mode.run(parser.parse_args(rest))
+    options = parser.parse_args(rest)
+    with command.machine(options):
+        return mode.run(options)

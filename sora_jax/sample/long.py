@@ -13,6 +13,7 @@ from sora_jax import command
 from sora_jax.data import video_files
 from sora_jax.sample import options as shared
 from sora_jax.sampling import stream
+from sora_jax.sharding import processes
 
 EXAMPLE = '--prompt "a red circle and a blue circle bounce around in a box" --seconds 60 --out minute.mp4'
 
@@ -60,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         yield first
         yield from chunks
 
-    with tqdm.tqdm(total=frames, unit="frame") as bar:
+    with tqdm.tqdm(total=frames, unit="frame", disable=not processes.is_first()) as bar:
 
         def counted() -> Iterator:
             nonlocal done

@@ -68,7 +68,7 @@ def load(options: argparse.Namespace) -> tuple[Generator, Settings]:
         if getattr(options, "fps", 1.0) <= 0:
             raise ValueError(f"--fps {options.fps:g} is not above 0")
         generator, settings = build.load_generator(
-            options.checkpoint, attention=options.attention, dtype=options.dtype
+            options.checkpoint, attention=options.attention, dtype=options.dtype, mesh=options.mesh
         )
         given = {name: getattr(options, name) for name in SETTINGS}
         return generator, dataclasses.replace(settings, **{k: v for k, v in given.items() if v is not None})

@@ -19,12 +19,18 @@ from sora_jax.evaluation import report, text_alignment
 from sora_jax.sample import options as shared
 from sora_jax.sampling.generate import generate
 from sora_jax.sampling.request import Generator, Request
+from sora_jax.sharding import processes
 from sora_jax.worlds.parse import parse_prompt
 
 
 def main(arguments: Sequence[str], *, modes: str = "") -> int:
     """Entry point; returns the exit code. `modes`: names of the other ways, for the help."""
     options = _parser(modes).parse_args(arguments)
+    with command.machine(options):
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     with command.checking_usage():
         prompts = _prompts(options)
@@ -39,7 +45,7 @@ def main(arguments: Sequence[str], *, modes: str = "") -> int:
         f"{options.fps:g} frames/s, {settings.steps} steps of {settings.sampler}, "
         f"guidance {settings.guidance_scale:g} (the first batch also compiles)"
     )
-    with tqdm.tqdm(total=len(requests), unit="video") as bar:
+    with tqdm.tqdm(total=len(requests), unit="video", disable=not processes.is_first()) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.update(done - bar.n)

@@ -7,7 +7,7 @@ per patch: every mode of `modes` is a choice of these two.
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,13 +16,13 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from sora_jax import patches, rng, text_bytes
+from sora_jax import patches, rng
 from sora_jax.diffusion import conditioning, guidance, sampler
 from sora_jax.nn import partition
+from sora_jax.sampling import rows as rows_lib
 from sora_jax.sampling.request import Generator, Request, Settings
+from sora_jax.sharding import context
 from sora_jax.types import PackedBatch, Params, VelocityFn
-
-TEXT_STEP = 32  # rows of text are padded to a multiple of this, so that few lengths are compiled
 
 
 def generate(
@@ -63,7 +63,7 @@ def sample_latents(
       generator: the model.
       requests: of any sizes; each must fit a row.
       settings: of the sampler.
-      rows: rows sampled at once.
+      rows: rows sampled at once, or as many more as the mesh's parts want.
       row_tokens: length of a row; None = that of the longest request.
       progress: called with (requests done, requests in all) after every batch of rows.
 
@@ -75,7 +75,9 @@ def sample_latents(
         raise ValueError(f"{len(requests)} requests in {rows} rows: give at least one of each")
     grids = [generator.grid(request) for request in requests]
     longest = max(int(np.prod(grid)) for grid in grids)
-    plan = _plan(grids, row_tokens=max(row_tokens or 0, longest))
+    plan = rows_lib.plan(grids, row_tokens=max(row_tokens or 0, longest))
+    shares = rows_lib.shares(generator)
+    rows = -(-rows // shares) * shares
     made: dict[int, np.ndarray] = {}
     for start in range(0, len(plan), rows):
         group = plan[start : start + rows]
@@ -97,24 +99,23 @@ def sample_rows(
     pad_rows: int = 1,
 ) -> tuple[list[Float[np.ndarray, "lf lh lw lc"]], int]:
     """The normalised latents of the requests that `plan` names, row by row, and the steps a cache saved."""
-    made = len(plan)
-    plan = [*plan, *[plan[-1]] * (pad_rows - made)]  # the last row again fills the batch up
-    asked = [[requests[k] for k in row] for row in plan]
-    begun = [[_segment(generator, requests[k], grids[k]) for k in row] for row in plan]
-    batch = _packed([[segment for segment, _ in row] for row in begun])
-    start = np.zeros(batch.segment.shape, np.float32)
-    for r, row in enumerate(begun):
-        levels = np.concatenate([level for _, level in row])
-        start[r, : len(levels)] = levels
-    tokens, skipped = sample_batch(
-        generator.params,
-        batch,
-        start,
-        _by_shots(batch, [[segment for segment, _ in row] for row in begun], asked),
-        apply=generator.apply,
-        encode_text=generator.encode_text,
-        settings=settings,
-    )
+    made, shares = len(plan), rows_lib.shares(generator)
+    count = -(-max(pad_rows, made) // shares) * shares
+    plan = [*plan, *[plan[-1]] * (count - made)]  # the last row again fills the batch up
+    batch, start, parts = rows_lib.batch(generator, requests, grids, plan)
+    with contextlib.ExitStack() as within:
+        place: Callable[[Any], Any] = lambda x: x  # noqa: E731
+        if generator.mesh is not None:
+            place = context.placer(within.enter_context(context.use(generator.mesh)))
+        tokens, skipped = sample_batch(
+            generator.params,
+            place(batch),
+            place(start),
+            parts and (place(parts[0]), place(parts[1])),
+            apply=generator.apply,
+            encode_text=generator.encode_text,
+            settings=settings,
+        )
     latents = patches.unpack_rows(
         np.asarray(tokens)[:made], batch.segment[:made], grids=batch.grid[:made], patch=generator.patch
     )
@@ -173,112 +174,3 @@ def sample_batch(
         cache=settings.cache,
     )
     return partition.whole(tokens), skipped
-
-
-def _segment(
-    generator: Generator, request: Request, grid: patches.Grid
-) -> tuple[patches.Segment, Float[np.ndarray, " n"]]:
-    """The request as it enters a row, and the noise level that each of its tokens starts from."""
-    patch = generator.patch
-    frames, height, width = (side * p for side, p in zip(grid, patch, strict=True))
-    latents = np.zeros((frames, height, width, generator.channels), np.float32)
-    known = 0
-    if request.given is not None:
-        known = len(request.given)
-        if request.given.shape[1:] != latents.shape[1:] or known > frames or known % patch[0]:
-            raise ValueError(
-                f"given latents of shape {request.given.shape} do not begin a video of latents "
-                f"{latents.shape}: encode its first frames at {request.height} x {request.width} pixels"
-            )
-        latents[:known] = request.given
-    start = _start(request, grid, known=known // patch[0])
-    text = text_bytes.encode_timed(request.prompt)
-    last = (frames + request.first - 1) * generator.ratio[0] / request.fps
-    if text.starts[-1] > last:
-        raise ValueError(
-            f"a caption starts at {text.starts[-1]:g} s, the video ends at {last:g} s: start it sooner, or "
-            "ask for more frames"
-        )
-    segment = patches.segment(
-        latents,
-        ratio=generator.ratio,
-        patch=patch,
-        fps=request.fps,
-        clip=request.seed,
-        text=text.tokens,
-        text_span=text.span,
-        starts=text.starts,
-        first=request.first // patch[0],
-    )
-    return dataclasses.replace(segment, known=start == 0), start
-
-
-def _packed(rows: Sequence[Sequence[patches.Segment]]) -> PackedBatch:
-    """Rows as short as they can be."""
-    text = max(sum(len(s.text) for s in row) for row in rows)
-    return patches.pack_rows(
-        rows,
-        row_tokens=max(sum(len(s.tokens) for s in row) for row in rows),
-        row_text=-(-text // TEXT_STEP) * TEXT_STEP,
-        max_segments=max(len(row) for row in rows),
-    )
-
-
-def _by_shots(
-    batch: PackedBatch, rows: Sequence[Sequence[patches.Segment]], requests: Sequence[Sequence[Request]]
-) -> tuple[PackedBatch, Float[np.ndarray, "b n"]] | None:
-    """The batch with every shot as a segment of its own, and the scale of each token's guidance by them.
-
-    None where no request has several captions, or none is guided by them.
-    """
-    shots, scale = [], np.zeros(batch.segment.shape, np.float32)
-    for r, (row, asked) in enumerate(zip(rows, requests, strict=True)):
-        shots.append([])
-        for number, (segment, request) in enumerate(zip(row, asked, strict=True), 1):
-            parts = _shots(segment) if request.apart else [segment]
-            shots[-1] += parts
-            if len(parts) > 1:
-                scale[r, batch.segment[r] == number] = request.apart
-    return (_packed(shots), scale) if scale.any() else None
-
-
-def _shots(segment: patches.Segment) -> list[patches.Segment]:
-    """A segment cut where another caption is read."""
-    if segment.span is None:
-        return [segment]
-    _, rows, columns = segment.grid
-    borders = np.flatnonzero(np.diff(segment.span[:: rows * columns])) + 1
-    return patches.split(segment, borders.tolist())
-
-
-def _start(request: Request, grid: patches.Grid, *, known: int) -> Float[np.ndarray, " n"]:
-    """The level of every patch; `known` frames of patches are given."""
-    if request.start is None:
-        return np.where(patches.indices(grid)[:, 0] < known, 0.0, 1.0).astype(np.float32)
-    start = np.asarray(request.start, np.float32)
-    if start.shape != grid or not ((start >= 0) & (start <= 1)).all():
-        raise ValueError(
-            f"start has shape {start.shape} and values {start.min():g} to {start.max():g}: give a level in "
-            f"[0, 1] for each of {grid} patches"
-        )
-    if (start[known:] < 1).any():
-        raise ValueError(
-            f"start is below 1 after the {known} frames of patches that are given: give those too"
-        )
-    return start.reshape(-1)
-
-
-def _plan(grids: Sequence[patches.Grid], *, row_tokens: int) -> list[list[int]]:
-    """Rows of request numbers, first fit in order of falling length."""
-    tokens = [int(np.prod(grid)) for grid in grids]
-    rows: list[list[int]] = []
-    room: list[int] = []
-    for number in sorted(range(len(grids)), key=lambda k: -tokens[k]):
-        fits = next((r for r, left in enumerate(room) if left >= tokens[number]), None)
-        if fits is None:
-            rows.append([])
-            room.append(row_tokens)
-            fits = len(rows) - 1
-        rows[fits].append(number)
-        room[fits] -= tokens[number]
-    return rows

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from sora_jax import patches
@@ -94,6 +95,9 @@ class Generator:
       params: of the transformer.
       autoencoder: of the latents, normalised.
       ratio, patch, channels: of the latents.
+      mesh: over which the parameters lie and rows are cut (`sharding.mesh`); None = one device.
+      block: a device's tokens of a row, and a row's bytes of text, are padded to a multiple of this, as the
+        attention kernel wants them (`nn.attention.BLOCKS`).
     """
 
     apply: Callable[[Params, Array, Array, PackedBatch], Array]
@@ -101,6 +105,8 @@ class Generator:
     params: Params
     autoencoder: FrozenAutoencoder
     patch: patches.Grid
+    mesh: Mesh | None = None
+    block: int = 1
 
     @property
     def ratio(self) -> patches.Grid:

@@ -53,3 +53,18 @@ def make_mesh(
         tuple(sizes.values()), tuple(devices), allow_split_physical_axes=True
     )
     return Mesh(placed, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def parse(text: str) -> dict[str, int]:
+    """`fsdp=16,context=4` as a dict; "" is {}.
+
+    Raises:
+      ValueError: an unknown axis, or no whole number.
+    """
+    sizes = {}
+    for part in filter(None, text.split(",")):
+        axis, _, size = part.partition("=")
+        if axis not in AXES or not size.isdigit():
+            raise ValueError(f"mesh {text!r}: write axis=devices with axes {', '.join(AXES)}, as fsdp=16")
+        sizes[axis] = int(size)
+    return sizes

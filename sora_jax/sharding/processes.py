@@ -17,11 +17,12 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from orbax.checkpoint import multihost
 
 HEARTBEAT_SECONDS = 60  # a process not heard of for so long is dead, and so is the run: the others end too
 SHUTDOWN_SECONDS = 120  # how long the first to finish waits for the others
+WAIT_SECONDS = 24 * 60 * 60  # at a barrier: a process that is gone is found out by its heartbeat
 
 
 def is_first() -> bool:
@@ -30,9 +31,11 @@ def is_first() -> bool:
 
 
 def wait_for_all(name: str) -> None:
-    """Goes on when every process has come here, to the place called `name`."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
+    """Goes on when every process has come here, to the place called `name`, however late.
+
+    A barrier of the processes, not a sum over their devices, for which gloo waits 30 s alone.
+    """
+    multihost.get_barrier_sync_fn()(key=name, timeout_ms=WAIT_SECONDS * 1000)
 
 
 class Place(NamedTuple):

@@ -21,7 +21,7 @@ def main() -> dict[str, object]:
     size = build.Size(frames=17, height=64, width=64)
     found: dict[str, object] = {}
     for text in ("fsdp=8", "fsdp=4,context=2"):
-        with context.use(mesh_lib.make_mesh(**build.parse_mesh(text), devices=jax.devices())) as mesh:
+        with context.use(mesh_lib.make_mesh(**mesh_lib.parse(text), devices=jax.devices())) as mesh:
             program = planned.program(
                 config, "train", size, mesh, autoencoder="test", rows=None, settings=Settings()
             )

@@ -13,6 +13,7 @@ import pytest
 
 from sora_jax import build, command, plan
 from sora_jax.build import planning
+from sora_jax.sharding import mesh as mesh_lib
 from sora_jax.sharding import plan_chips, plan_compile, plan_hlo, plan_report, plan_traffic
 
 # Written after what libtpu 0.0.42 prints: a loop of 5 whose condition alone says so, inside one that says 3;
@@ -114,7 +115,7 @@ def test_meshes_use_every_device_and_cut_weights_over_at_most_16():
 def request(**changes) -> build.Request:
     given = {
         "topology": "v5p:4x4x4",
-        "mesh": build.parse_mesh("fsdp=16,context=4"),
+        "mesh": mesh_lib.parse("fsdp=16,context=4"),
         "what": "train",
         "size": build.Size(frames=121, height=720, width=1280),
         "rows": None,

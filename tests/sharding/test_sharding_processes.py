@@ -14,8 +14,8 @@ import jax
 import numpy as np
 import pytest
 
-from sora_jax import build, train, types
-from sora_jax.data import latents
+from sora_jax import build, make_latents, sample, train, types
+from sora_jax.data import latents, video_files
 from sora_jax.sharding import context, mesh, processes
 from sora_jax.training import checkpoint
 
@@ -68,7 +68,12 @@ def inputs(tmp_path_factory) -> list[str]:
 
 def start(workdir: Path, *arguments: str, processes: int, devices: int) -> list[subprocess.Popen]:
     """The training command as so many processes."""
-    command = [sys.executable, "-m", "sora_jax.train", f"--workdir={workdir}", *arguments]
+    return run("train", f"--workdir={workdir}", *arguments, processes=processes, devices=devices)
+
+
+def run(name: str, *arguments: str, processes: int, devices: int) -> list[subprocess.Popen]:
+    """A command as so many processes."""
+    command = [sys.executable, "-m", f"sora_jax.{name}", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": ROOT}
     return local.start(command, processes=processes, devices=devices, **pipes)
 
@@ -189,6 +194,49 @@ def test_four_processes_train_save_and_draw_samples_and_an_error_in_one_ends_all
         if codes[number] == 1:
             assert f"process {number} of 4: error: the checkpoint" in output and "0.5 here" in output
     assert 1 in codes
+
+
+def test_two_processes_write_one_store_of_latents(tmp_path):
+    arguments = ["--config=configs/latents.py:smoke", f"--autoencoder={MODEL}"]
+    for part, length in (("train", 9), ("heldout", 2)):
+        arguments += [
+            f"--config.{part}.world.length={length}",
+            f"--config.{part}.world.sizes=((48, 48, 1.0),)",
+            f"--config.{part}.world.frames=((1, 0.5), (5, 0.5))",
+        ]
+    arguments += ["--config.shard_clips=4"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert make_latents.main([*arguments, "--out", str(one)]) == 0
+    # Stopped by the clock before anything is written; the same command goes on.
+    codes, outputs = finished(
+        run("make_latents", *arguments, f"--out={two}", "--minutes=0", processes=2, devices=2)
+    )
+    assert codes == [75, 75] and "train: 3" in outputs[0] and "stopped" not in outputs[1], outputs
+    codes, outputs = finished(run("make_latents", *arguments, f"--out={two}", processes=2, devices=2))
+    assert codes == [0, 0], outputs
+    assert (two / "manifest.json").read_text() == (one / "manifest.json").read_text()
+    for part in ("train", "heldout"):
+        a, b = (latents.LatentSource(store / part) for store in (one, two))
+        assert len(a) == len(b) > 0 and a.manifest_hash == b.manifest_hash
+        for number in range(len(a)):
+            assert a[number].captions == b[number].captions
+            np.testing.assert_allclose(a[number].latents, b[number].latents, atol=2e-3)
+
+
+def test_two_processes_draw_the_video_that_one_does(tmp_path):
+    size = ["--height=48", "--width=48", "--frames=5", "--steps=3", "--seed=3"]
+    arguments = ["--prompt", "a large red circle moving right", *size]
+    assert sample.main([*arguments, "--out", str(tmp_path / "one.mp4")]) == 0
+    two = ["--out", str(tmp_path / "two.mp4"), "--mesh=fsdp=2,context=2"]
+    codes, outputs = finished(run("sample", *arguments, *two, processes=2, devices=2))
+    assert codes == [0, 0], outputs
+    assert "two.mp4" in outputs[0] and "two.mp4" not in outputs[1], outputs
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.mp4", "two.mp4"]
+    a, b = (video_files.read_video(tmp_path / f"{name}.mp4")[0] for name in ("one", "two"))
+    assert np.abs(a.astype(int) - b).mean() < 0.5 < a.std()
+    # What all have to mend is told by all, and nothing hangs.
+    codes, outputs = finished(run("sample", *arguments, "--mesh=fsdp=3", processes=2, devices=2))
+    assert codes == [1, 1] and all("does not fit 4 devices" in output for output in outputs), outputs
 
 
 def test_a_place_among_processes_is_read_or_refused():
