@@ -7,9 +7,10 @@ A backward pass costs twice the forward one. Letters: `d` width, `h` hidden, `p`
 from __future__ import annotations
 
 from sora_jax.models.autoencoder import Autoencoder
+from sora_jax.models.noise_level import LEVEL_FEATURES
 from sora_jax.models.text import TextEncoder
 from sora_jax.models.tokenizer import SECONDS_FREQUENCIES, SPACE_FREQUENCIES
-from sora_jax.models.transformer import LEVEL_FEATURES, Transformer
+from sora_jax.models.transformer import Transformer
 
 _POSITION_FEATURES = 2 * (len(SECONDS_FREQUENCIES) + 2 * len(SPACE_FREQUENCIES))
 

@@ -25,26 +25,19 @@ from the start needs no encoder (`text_encoder=None`).
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from sora_jax.models.noise_level import MODULATIONS, Levels, NoiseLevel
 from sora_jax.models.text import TextEncoder
 from sora_jax.models.tokenizer import Tokenizer
 from sora_jax.nn import partition, rope
 from sora_jax.nn.attention import CROSS, Attention, Implementation
-from sora_jax.nn.layers import (
-    Dense,
-    FeedForward,
-    RMSNorm,
-    Rotation,
-    fourier_features,
-    geometric,
-    modulated_norm,
-)
+from sora_jax.nn.layers import FeedForward, RMSNorm, Rotation, modulated_norm
 from sora_jax.types import PackedBatch
 
 Remat = Literal["none", "dots", "full"]
@@ -66,35 +59,7 @@ SIZES: dict[str, dict[str, int | bool]] = {
     # The shape of Wan 2.1 T2V-1.3B (arXiv 2503.20314 and its released config): the MLP is not gated.
     "wan-1.3b": {"width": 1536, "depth": 30, "heads": 12, "hidden": 8960, "gated": False},
 }
-LEVEL_FEATURES = 256
 MOST_SPANS = 1024  # captions of one clip, at most
-MODULATIONS = 8  # six of a block, then two of the last layer
-
-
-class Levels(NamedTuple):
-    """What the noise levels of a row's tokens come to.
-
-    Attributes:
-      table: the modulations of every distinct noise level, float32; of every token if `spread` is None.
-      spread: the matrix that hands them to the tokens, with one 1 per token; NaN for a token whose noise
-        level is none, or is missing from the table.
-    """
-
-    table: Float[Array, "b l s d"]
-    spread: Float[Array, "b n l"] | None
-
-    def tokens(self, part: Float[Array, "b l d"], *, dtype: Any) -> Float[Array, "b n d"]:
-        """One of the table's modulations at every token, in `dtype`.
-
-        It is asked for where it is used, in each layer: to keep all of them, and in a backward pass the sums
-        of their gradients, took 12 float32 arrays as large as the tokens. The gradient of a product with this
-        matrix is a product too; that of a gather would be a scatter.
-        """
-        if self.spread is None:
-            return part.astype(dtype)
-        exact = jax.lax.Precision.HIGHEST if dtype == jnp.float32 else jax.lax.Precision.DEFAULT
-        spread, part = self.spread.astype(dtype), part.astype(dtype)
-        return _held(jnp.einsum("bnl,bld->bnd", spread, part, precision=exact))
 
 
 class Block(nn.Module):
@@ -144,47 +109,6 @@ class Block(nn.Module):
         activation = "silu" if self.gated else "gelu"
         mlp = FeedForward(self.hidden, gated=self.gated, activation=activation, dtype=self.dtype, name="mlp")
         return x + (gate2 * mlp(h)).astype(self.dtype)
-
-
-class NoiseLevel(nn.Module):
-    """Modulations of the noise levels, float32.
-
-    Few noise levels are distinct within a row (one per clip, or per frame of a clip, and 0 for what is
-    known), so the MLP runs on the distinct ones.
-    """
-
-    width: int
-    levels: int | None
-
-    @nn.compact
-    def __call__(self, t: Float[Array, "b n"], segment: Int[Array, "b n"]) -> Levels:
-        """A token's modulations are NaN if `t` is outside [0, 1] or its row has more than `levels` levels."""
-        t = jnp.where(segment == 0, 0.0, t.astype(jnp.float32))
-        valid = ((t >= 0) & (t <= 1))[:, :, None]
-        distinct, spread = (t, None) if self.levels is None else distinct_levels(t, self.levels)
-        frequencies = geometric(1e-1, 1e3, LEVEL_FEATURES // 2)
-        embedding = Dense(self.width, use_bias=True, name="in")(fourier_features(distinct, frequencies))
-        embedding = Dense(self.width, use_bias=True, name="hidden")(jax.nn.silu(embedding))
-        out = Dense(MODULATIONS * self.width, use_bias=True, kernel_init=nn.initializers.zeros, name="out")(
-            jax.nn.silu(embedding)
-        )
-        if spread is None:
-            out = _held(jnp.where(valid, out, jnp.nan))
-        else:
-            spread = jnp.where(valid, spread, jnp.nan)
-        return Levels(jnp.reshape(out, (*distinct.shape, MODULATIONS, self.width)), spread)
-
-
-def distinct_levels(t: Float[Array, "b n"], levels: int) -> tuple[Float[Array, "b l"], Float[Array, "b n l"]]:
-    """The distinct values of every row, and the matrix that spreads them over its tokens.
-
-    The matrix has one 1 per token; a token whose value found no place among `levels` has NaN.
-    """
-    unused = 2.0  # no noise level
-    values = jax.vmap(lambda row: jnp.unique(row, size=levels, fill_value=unused))(t)
-    match = t[:, :, None] == values[:, None, :]
-    found = jnp.any(match, axis=-1, keepdims=True)
-    return values, jnp.where(found, match.astype(jnp.float32), jnp.nan)
 
 
 def captions_of(segment: Int[Array, "b x"], span: Int[Array, "b x"]) -> Int[Array, "b x"]:
@@ -319,10 +243,10 @@ class Transformer(nn.Module):
 
         def apply(x: Any, params: Any, segment: Any, context: dict[str, Any]) -> Any:
             y: Any = block.apply({"params": params}, x, segment=segment, **context)
-            return _held(y)
+            return partition.tokens(y)
 
         layer = _rematerialized(apply, self.remat)
-        x = _held(x)
+        x = partition.tokens(x)
         turns = [segments[i % len(segments)] for i in range(self.depth)]
         if self.scan:
             # One array for all layers is no array per layer.
@@ -339,11 +263,6 @@ class Transformer(nn.Module):
         for arrays, segment in zip(stacks, turns, strict=True):
             x = layer(x, structure.unflatten([a[0] for a in arrays]), segment, context)
         return x
-
-
-def _held(x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
-    """Tokens held to the devices of their row and place."""
-    return partition.constrain(x, partition.ROWS, partition.TOKENS, None)
 
 
 def _rematerialized(layer: Any, remat: Remat) -> Any:

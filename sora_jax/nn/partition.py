@@ -44,6 +44,11 @@ def constrain(x: Shaped[Array, "*s"], *axes: object) -> Shaped[Array, "*s"]:
     return jax.lax.with_sharding_constraint(x, spec)
 
 
+def tokens(x: Shaped[Array, "b n d"]) -> Shaped[Array, "b n d"]:
+    """`x`, its tokens held to the devices of their row and place."""
+    return constrain(x, ROWS, TOKENS, None)
+
+
 def whole(x: Shaped[Array, "*s"]) -> Shaped[Array, "*s"]:
     """`x`, all of it on every device: for what is handed to the host, which may be one of many processes."""
     return constrain(x, *[None] * x.ndim)

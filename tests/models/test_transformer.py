@@ -13,8 +13,9 @@ import pytest
 from sora_jax import patches, text_bytes
 from sora_jax.models.autoencoder import Autoencoder
 from sora_jax.models.cost import count_decoder_flops, count_flops, count_parameters, count_training_flops
+from sora_jax.models.noise_level import distinct_levels
 from sora_jax.models.text import TextEncoder
-from sora_jax.models.transformer import SIZES, Transformer, distinct_levels, factorised_segments
+from sora_jax.models.transformer import SIZES, Transformer, factorised_segments
 
 PATCH = 12
 ROW, TEXT = 30, 20
