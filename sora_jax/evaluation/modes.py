@@ -130,6 +130,12 @@ def cuts_found(video: Pixels, expected: Sequence[int], *, fps: float) -> float:
     return float(np.mean([any(abs(f - cut) <= 1 for f in seen) for cut in expected]))
 
 
+def unasked_cut(video: Pixels, expected: Sequence[int] = (), *, fps: float) -> float:
+    """1 where a cut is seen that is not within one frame of an expected one, else 0."""
+    seen = shots_lib.cuts(parse(video, fps=fps))
+    return float(any(all(abs(f - cut) > 1 for cut in expected) for f in seen))
+
+
 def cast_kept(video: Pixels, cuts: Sequence[int], *, fps: float) -> float:
     """Share of the later shots that show the looks (colour, shape) of the first one's objects, no others."""
     borders = [0, *cuts, len(video)]

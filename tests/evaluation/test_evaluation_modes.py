@@ -91,6 +91,8 @@ def test_cuts_and_cast():
     other = np.concatenate([shot("red", -3.0), shot("blue", 1.0)])
     assert modes.cast_kept(other, [8], fps=FPS) == 0
     assert modes.cuts_found(film(line(16)), [8], fps=FPS) == 0
+    assert modes.unasked_cut(video, fps=FPS) == 1 and modes.unasked_cut(video, [4], fps=FPS) == 1
+    assert modes.unasked_cut(video, [7], fps=FPS) == modes.unasked_cut(film(line(16)), fps=FPS) == 0
 
 
 def test_what_comes_back_is_of_the_look_that_left():

@@ -23,6 +23,7 @@ from sora_jax.evaluate.modes.bench import Bench, Found, held_out
 from sora_jax.evaluation import text_alignment
 
 MODES: dict[str, Callable[[Bench], Found]] = {
+    "prompt": asking.prompts,
     "animate": continuing.animate,
     "forward": continuing.forward,
     "backward": continuing.backward,

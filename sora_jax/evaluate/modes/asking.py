@@ -1,4 +1,4 @@
-"""What is asked for in words: P10, M6."""
+"""What is asked for in words: one caption, P10, M6."""
 
 from __future__ import annotations
 
@@ -22,6 +22,44 @@ from sora_jax.evaluation import text_alignment
 from sora_jax.sampling import create
 from sora_jax.worlds.parse import parse_prompt
 from sora_jax.worlds.source import WorldSource
+
+SAID = ("color", "shape", "count", "direction")  # of what a caption says
+
+
+def prompts(bench: Bench) -> Found:
+    """Plain prompts at the full length: what they say, and cuts that nobody asked for. Four seeds each."""
+    clips = [c for c in bench.clips for _ in range(4)]
+    made = bench.frames(
+        bench.make(
+            [
+                create.text_to_video(
+                    bench.generator,
+                    prompt=prompt_of(c),
+                    frames=WHOLE,
+                    height=SIDE,
+                    width=SIDE,
+                    fps=c.fps,
+                    seed=k,
+                )
+                for k, c in enumerate(clips)
+            ]
+        )
+    )
+    bench.sheet("prompt", [(prompt_of(c), f) for c, f in list(zip(clips, made, strict=True))[::4]])
+    floor = [bench.through(c.video, c.fps) for c in bench.clips]
+    ways = {
+        "mode": (clips, made),
+        "reconstruction": (bench.clips, floor),
+        "truth": (bench.clips, [c.video for c in bench.clips]),
+    }
+    found: Found = {"unasked cut": {}, **{name: {} for name in SAID}}
+    for column, (asked, frames) in ways.items():
+        found["unasked cut"][column] = [
+            measures.unasked_cut(f, fps=c.fps) for c, f in zip(asked, frames, strict=True)
+        ]
+        for name in SAID:
+            found[name][column] = said(asked, frames, name)
+    return found
 
 
 def storyboards(bench: Bench) -> Found:
@@ -73,16 +111,18 @@ def storyboards(bench: Bench) -> Found:
     ways = {"mode": made, "one caption": single, "reconstruction": floor, "truth": [c.video for c in clips]}
     found: Found = {
         "cuts within a frame": {},
+        "unasked cut": {},
         "cast kept": {},
         "direction of each shot": {},
         "colour of each shot": {},
     }
     for name, frames in ways.items():
-        cuts, kept, direction, color = [], [], [], []
+        cuts, others, kept, direction, color = [], [], [], [], []
         for f, c in zip(frames, clips, strict=True):
             assert c.state is not None and c.state.shot is not None
             borders = [int(k) for k in np.flatnonzero(np.diff(c.state.shot)) + 1]
             cuts.append(measures.cuts_found(f, borders, fps=c.fps))
+            others.append(measures.unasked_cut(f, borders, fps=c.fps))
             kept.append(measures.cast_kept(f, borders, fps=c.fps))
             parts = np.split(f, borders)
             facts = [parse_prompt(text) for _, text in text_bytes.split_times(prompt_of(c))]
@@ -90,6 +130,7 @@ def storyboards(bench: Bench) -> Found:
             direction += table["direction"].tolist()
             color += table["color"].tolist()
         found["cuts within a frame"][name] = cuts
+        found["unasked cut"][name] = others
         found["cast kept"][name] = kept
         found["direction of each shot"][name] = direction
         found["colour of each shot"][name] = color
@@ -99,8 +140,7 @@ def storyboards(bench: Bench) -> Found:
 def sizes(bench: Bench) -> Found:
     """M6, M9: text to video at sizes that training had, and at sizes that it never had."""
     clips, generator = bench.clips, bench.generator
-    names = ("color", "shape", "count", "direction")
-    found: Found = {name: {"seen sizes": [], "unseen sizes": []} for name in names}
+    found: Found = {name: {"seen sizes": [], "unseen sizes": []} for name in SAID}
     shown = []
     for column, group in (("seen sizes", SEEN_SIZES), ("unseen sizes", UNSEEN_SIZES)):
         for height, width in group:
@@ -120,7 +160,7 @@ def sizes(bench: Bench) -> Found:
                     ]
                 )
             )
-            for name in names:
+            for name in SAID:
                 found[name][column] = [*found[name][column], *said(clips, made, name)]
             shown.append((f"{height} x {width}: {prompt_of(clips[0])}", made[0]))
     bench.sheet("sizes", shown)
