@@ -18,7 +18,7 @@ from sora_jax.sampling.request import Settings
 from sora_jax.sharding import context, plan_chips, plan_compile, plan_report
 from sora_jax.sharding import mesh as mesh_lib
 
-REMATS = ("none", "dots", "full")  # the fastest first
+REMATS = ("none", "dots", "full", "offload")  # the fastest first
 LONGEST_FSDP = 16  # beyond it, cut weights were seen to become sums of padded ones (PERFORMANCE.md)
 
 

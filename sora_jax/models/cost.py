@@ -97,7 +97,8 @@ def count_training_flops(
         model, rows=rows, tokens=tokens, text=text, text_width=e, attended=attended
     )
     attended = tokens if attended is None else attended
-    again = {"none": 0, "dots": attention, "full": dense + attention}[model.remat]
+    all_of_it = dense + attention
+    again = {"none": 0, "dots": attention, "full": all_of_it, "offload": all_of_it}[model.remat]
     of_kernel = {
         "xla": 0,
         "splash": 3 * (attended + text),

@@ -30,6 +30,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Int
 
 from sora_jax.models.noise_level import MODULATIONS, Levels, NoiseLevel
@@ -40,7 +41,7 @@ from sora_jax.nn.attention import CROSS, Attention, Implementation
 from sora_jax.nn.layers import FeedForward, RMSNorm, Rotation, modulated_norm
 from sora_jax.types import PackedBatch
 
-Remat = Literal["none", "dots", "full"]
+Remat = Literal["none", "dots", "full", "offload"]
 Pattern = Literal["full", "factorised"]
 
 # Keyword arguments of `Transformer`; hidden is about 8/3 of the width, in multiples that suit the hardware.
@@ -59,6 +60,7 @@ SIZES: dict[str, dict[str, int | bool]] = {
     # The shape of Wan 2.1 T2V-1.3B (arXiv 2503.20314 and its released config): the MLP is not gated.
     "wan-1.3b": {"width": 1536, "depth": 30, "heads": 12, "hidden": 8960, "gated": False},
 }
+LAYER_INPUT = "layer_input"  # its name, for the policy that moves it to the host
 MOST_SPANS = 1024  # captions of one clip, at most
 
 
@@ -140,8 +142,8 @@ class Transformer(nn.Module):
         cost of one evaluation per token. A row with more gives NaN, not a wrong velocity.
       scan: one compiled layer in a loop (compiles faster) or all layers unrolled (on CPU, runs faster). The
         parameters are the same.
-      remat: what the backward pass computes again: "none", "full" (all of a layer) or "dots" (all but
-        the products with weights).
+      remat: what the backward pass computes again: "none", "full" (all of a layer), "dots" (all but the
+        products with weights) or "offload" (all of a layer, whose input waits in the host's memory).
       gated: the MLP is silu(gate x) (up x), or else gelu(up x).
       attention: see `nn.attention.attend`; text is attended to by `nn.attention.CROSS` of it.
       pattern: whom a token attends to within its clip: "full" = everyone, in every layer; "factorised" = in
@@ -271,7 +273,17 @@ def _rematerialized(layer: Any, remat: Remat) -> Any:
             return layer
         case "full":
             return jax.checkpoint(layer)
+        case "offload":
+            policy = jax.checkpoint_policies.save_and_offload_only_these_names(
+                names_which_can_be_saved=[],
+                names_which_can_be_offloaded=[LAYER_INPUT],
+                offload_src="device",
+                offload_dst="pinned_host",
+            )
+            return jax.checkpoint(
+                lambda x, *rest: layer(checkpoint_name(x, LAYER_INPUT), *rest), policy=policy
+            )
         case "dots":
             return jax.checkpoint(layer, policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable)
         case _:
-            raise ValueError(f"remat {remat!r} is not one of none, dots, full")
+            raise ValueError(f"remat {remat!r} is not one of none, dots, full, offload")

@@ -190,7 +190,10 @@ def test_order_of_tokens_does_not_matter():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"scan": False}, {"remat": "full"}, {"scan": False, "remat": "dots"}, {"levels": None}],
+    [
+        *({"scan": False}, {"remat": "full"}, {"remat": "offload"}),
+        *({"scan": False, "remat": "dots"}, {"levels": None}),
+    ],
     ids=str,
 )
 def test_the_same_function_another_way(changes):
@@ -318,7 +321,7 @@ def test_flops_by_formula(gated):
     assert want < cost["flops"] < 1.15 * want
 
 
-@pytest.mark.parametrize("remat", ["none", "dots", "full"])
+@pytest.mark.parametrize("remat", ["none", "dots", "full", "offload"])
 def test_training_flops_by_formula(remat):
     """The products of a traced gradient; the formula counts those of the inputs' too, less than 5 %."""
     batch, t, _ = pack([[0], [1]])

@@ -171,7 +171,7 @@ def test_the_search_takes_the_lightest_remat_that_fits_and_names_the_fastest_per
     assert [t[:2] for t in tried] == [
         *(("fsdp=4", remat) for remat in ("none", "dots", "full")),
         ("fsdp=2,context=2", "none"),
-        *(("fsdp=1,context=4", remat) for remat in ("none", "dots", "full")),
+        *(("fsdp=1,context=4", remat) for remat in ("none", "dots", "full", "offload")),
     ]
     assert (found[0].asked["mesh"], found[0].asked["remat"]) == (
         "fsdp=4",
