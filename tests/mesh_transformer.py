@@ -4,7 +4,8 @@
 
 Prints one JSON object: mesh -> {"loss": of each step, "gradient": |g - g1| / |g1| with g1 of one device,
 "noise", "batch": hashes of what the devices drew and hold, "cut": mesh axes that cut a parameter in pieces}.
-A mesh is written `fsdp=4,context=2`, or `fsdp=4,context=2 ring` with the attention it runs (default xla);
+A mesh is written `fsdp=4,context=2`, with the attention (xla) and the remat (none) that it runs if they are
+others, as in `fsdp=4,context=2 ring` or `fsdp=4,context=2 xla offload`;
 "one" is one device and comes first.
 """
 
@@ -56,11 +57,14 @@ def digest(values: Any) -> str:
 
 def run(name: str, steps: int, one_gradient: Any) -> tuple[dict[str, Any], Any]:
     """What the module's docstring says of one mesh, and the gradient."""
-    sides, _, attention = name.partition(" ")
+    sides, *rest = name.split(" ")
+    attention, remat = rest + ["xla", "none"][len(rest) :]
     sizes = {} if name == "one" else {k: int(v) for k, v in (part.split("=") for part in sides.split(","))}
     batch = make_batch()
     encoder = text.TextEncoder(**text.SIZES["bytes_test"])
-    model = Transformer(patch_width=16, text_encoder=encoder, attention=attention or "xla", **SIZES["test"])
+    model = Transformer(
+        patch_width=16, text_encoder=encoder, attention=attention, remat=remat, **SIZES["test"]
+    )
     objective = Objective(known={"none": 0.5, "first_frame": 0.5}, forcing=0.2)
 
     def init_params(key):

@@ -17,6 +17,7 @@ EVERY = (
     *("data=8", "fsdp=8", "data=4,fsdp=2", "data=4,tensor=2", "data=4,context=2", "fsdp=4,tensor=2"),
     *("fsdp=4,context=2", "data=2,context=4", "fsdp=1,data=1,context=8", "tensor=2,context=4,data=1"),
     *("data=2,tensor=2,context=2", "data=2,tensor=2,context=2 ring", "data=1,context=8 ring"),
+    "data=2,fsdp=2,context=2 xla offload",
 )
 
 
