@@ -48,7 +48,8 @@ __all__ = [
 ]
 
 # Keys of a configuration that may differ between a checkpoint and the run that resumes it: how long, how
-# often to look, where to write. A key names itself and everything below it.
+# often to look, where to write, how a machine computes what is the same function. A key names itself and
+# everything below it.
 MAY_CHANGE = (
     "autoencoder",  # where they lie; what they are is in the manifest hash
     "data.latents",
@@ -70,6 +71,10 @@ MAY_CHANGE = (
     "evaluation",
     "sharding",
     "mesh",
+    "model.attention",
+    "model.remat",
+    "model.scan",
+    "model.mlp_pieces",
 )
 
 
