@@ -48,7 +48,6 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 "levels": 24,
                 "scan": False,
                 "remat": "none",
-                "mlp_pieces": 1,
                 # Or a kernel: "splash" on TPUs, "cudnn" in bfloat16 on Hopper GPUs and later, "flash" on
                 # other GPUs; or "ring", for long rows, anywhere, and "ring_splash", on TPUs, for long rows of
                 # heads that do not divide over the mesh's context.

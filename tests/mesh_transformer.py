@@ -5,8 +5,7 @@
 Prints one JSON object: mesh -> {"loss": of each step, "gradient": |g - g1| / |g1| with g1 of one device,
 "noise", "batch": hashes of what the devices drew and hold, "cut": mesh axes that cut a parameter in pieces}.
 A mesh is written `fsdp=4,context=2`, with the attention (xla) and the remat (none) that it runs if they are
-others, as in `fsdp=4,context=2 ring` or `fsdp=4,context=2 xla offload` (that one with
-its MLP in two pieces);
+others, as in `fsdp=4,context=2 ring` or `fsdp=4,context=2 xla offload`;
 "one" is one device and comes first.
 """
 
@@ -60,17 +59,11 @@ def run(name: str, steps: int, one_gradient: Any) -> tuple[dict[str, Any], Any]:
     """What the module's docstring says of one mesh, and the gradient."""
     sides, *rest = name.split(" ")
     attention, remat = rest + ["xla", "none"][len(rest) :]
-    pieces = 2 if remat == "offload" else 1
     sizes = {} if name == "one" else {k: int(v) for k, v in (part.split("=") for part in sides.split(","))}
     batch = make_batch()
     encoder = text.TextEncoder(**text.SIZES["bytes_test"])
     model = Transformer(
-        patch_width=16,
-        text_encoder=encoder,
-        attention=attention,
-        remat=remat,
-        mlp_pieces=pieces,
-        **SIZES["test"],
+        patch_width=16, text_encoder=encoder, attention=attention, remat=remat, **SIZES["test"]
     )
     objective = Objective(known={"none": 0.5, "first_frame": 0.5}, forcing=0.2)
 

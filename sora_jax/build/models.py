@@ -138,8 +138,7 @@ def _load_autoencoder(table: dict[str, Any], params: Params, name: str | Path) -
 
 
 def transformer(config: Table, *, patch_width: int) -> transformer_lib.Transformer:
-    """The transformer of a table `{size, text, levels, scan, remat, attention, dtype, pattern,
-    mlp_pieces}`."""
+    """The transformer of a table `{size, text, levels, scan, remat, attention, dtype, pattern}`."""
     for name, table in ((config.size, transformer_lib.SIZES), (config.text, text.SIZES)):
         if name not in table:
             raise ValueError(f"no model size {name!r}: use one of {', '.join(table)}")
@@ -154,7 +153,6 @@ def transformer(config: Table, *, patch_width: int) -> transformer_lib.Transform
         remat=config.remat,
         attention=config.attention,
         pattern=config.get("pattern", "full"),  # what was exported before there was another
-        mlp_pieces=config.get("mlp_pieces", 1),
         dtype=dtype,
         **size,
     )

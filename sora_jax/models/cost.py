@@ -85,11 +85,10 @@ def count_training_flops(
 ) -> int:
     """As `count_flops`, of the products that a training step does, those that it does twice included.
 
-    Remat "full" and "offload" do every block's forward pass twice, "dots" its attention; an MLP in pieces
-    makes its hidden units once more. The kernels ("splash", "ring_splash", and of self-attention "flash") do
-    nine products over (query, key) pairs where the mathematics needs six: the weights are made again in each
-    of two backward passes, and their gradient once more. "cudnn" and the "ring" do seven: the weights are
-    made again.
+    Remat "full" does every block's forward pass twice, "dots" its attention. The kernels ("splash",
+    "ring_splash", and of self-attention "flash") do nine products over (query, key) pairs where the
+    mathematics needs six: the weights are made again in each of two backward passes, and their gradient once
+    more. "cudnn" and the "ring" do seven: the weights are made again.
 
     Args: as `count_flops`.
     """
@@ -108,8 +107,6 @@ def count_training_flops(
         "cudnn": attended,
         "ring": attended,
     }
-    if model.mlp_pieces > 1:
-        again += rows * tokens * (2 if model.gated else 1) * model.width * model.hidden
     again += rows * tokens * of_kernel[model.attention] * model.width
     forward = count_flops(model, rows=rows, tokens=tokens, text=text, text_width=e, attended=attended)
     return round(3 * forward + 2 * model.depth * again)

@@ -38,7 +38,7 @@ from sora_jax.models.text import TextEncoder
 from sora_jax.models.tokenizer import Tokenizer
 from sora_jax.nn import partition, rope
 from sora_jax.nn.attention import CROSS, Attention, Implementation
-from sora_jax.nn.layers import FeedForward, RMSNorm, Rotation, in_pieces, modulated_norm
+from sora_jax.nn.layers import FeedForward, RMSNorm, Rotation, modulated_norm
 from sora_jax.types import PackedBatch
 
 Remat = Literal["none", "dots", "full", "offload"]
@@ -73,7 +73,6 @@ class Block(nn.Module):
     dtype: Any
     attention: Implementation
     most_segments: int
-    mlp_pieces: int = 1
 
     @nn.compact
     def __call__(
@@ -111,8 +110,7 @@ class Block(nn.Module):
         h = modulated_norm(x, shift2, scale2)
         activation = "silu" if self.gated else "gelu"
         mlp = FeedForward(self.hidden, gated=self.gated, activation=activation, dtype=self.dtype, name="mlp")
-        out = mlp(h) if self.mlp_pieces == 1 else in_pieces(mlp, h, self.mlp_pieces)
-        return x + (gate2 * out).astype(self.dtype)
+        return x + (gate2 * mlp(h)).astype(self.dtype)
 
 
 def captions_of(segment: Int[Array, "b x"], span: Int[Array, "b x"]) -> Int[Array, "b x"]:
@@ -146,8 +144,6 @@ class Transformer(nn.Module):
         parameters are the same.
       remat: what the backward pass computes again: "none", "full" (all of a layer), "dots" (all but the
         products with weights) or "offload" (all of a layer, whose input waits in the host's memory).
-      mlp_pieces: of a device's tokens, which the MLP takes one after the other, and again in the backward
-        pass: with full remat its hidden units are most of what that has in memory.
       gated: the MLP is silu(gate x) (up x), or else gelu(up x).
       attention: see `nn.attention.attend`; text is attended to by `nn.attention.CROSS` of it.
       pattern: whom a token attends to within its clip: "full" = everyone, in every layer; "factorised" = in
@@ -166,7 +162,6 @@ class Transformer(nn.Module):
     levels: int | None = None
     scan: bool = True
     remat: Remat = "none"
-    mlp_pieces: int = 1
     gated: bool = True
     attention: Implementation = "xla"
     pattern: Pattern = "full"
@@ -238,7 +233,7 @@ class Transformer(nn.Module):
     ) -> Float[Array, "b n d"]:
         """All blocks, with parameters stacked along a leading axis; they take `segments` in turn."""
         kind = (self.heads, self.hidden, self.gated, self.dtype)
-        block = Block(*kind, self.attention, most_segments, self.mlp_pieces, parent=None)
+        block = Block(*kind, self.attention, most_segments, parent=None)
         # No parameter depends on the kernel, and not every kernel can be mapped over layers.
         plain = Block(*kind, "xla", most_segments, parent=None)
 

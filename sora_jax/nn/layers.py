@@ -221,20 +221,6 @@ class FeedForward(nn.Module):
         return Dense(x.shape[-1], dtype=self.dtype, kernel_init=self.down_init, name="down")(hidden)
 
 
-def in_pieces(layer: FeedForward, x: Float[Array, "b n d"], count: int) -> Float[Array, "b n d"]:
-    """`layer(x)`, for one of `count` pieces of the tokens after the other, in forward and backward pass.
-
-    Only one piece's hidden units are in memory, and they are computed again in the backward pass.
-    """
-
-    def one(layer: FeedForward, carry: tuple, piece: Array) -> tuple[tuple, Array]:
-        return carry, layer(piece)
-
-    again = nn.remat(one, prevent_cse=False)  # pyright: ignore[reportArgumentType]
-    each = nn.scan(again, variable_broadcast="params", split_rngs={"params": False})
-    return partition.joined(each(layer, (), partition.pieces(x, count))[1])
-
-
 def split_heads(x: Float[Array, "b n d"], heads: int) -> Float[Array, "b n k d"]:
     """The last axis cut into `heads` equal parts."""
     return rearrange(x, "b n (k d) -> b n k d", k=heads)

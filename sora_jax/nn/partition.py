@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from einops import rearrange
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Shaped
 
@@ -48,28 +47,6 @@ def constrain(x: Shaped[Array, "*s"], *axes: object) -> Shaped[Array, "*s"]:
 def tokens(x: Shaped[Array, "b n d"]) -> Shaped[Array, "b n d"]:
     """`x`, its tokens held to the devices of their row and place."""
     return constrain(x, ROWS, TOKENS, None)
-
-
-def pieces(x: Shaped[Array, "b n d"], count: int) -> Shaped[Array, "count b m d"]:
-    """Every device's tokens in `count` equal pieces, the first piece of all devices first.
-
-    Raises:
-      ValueError: tokens that do not divide.
-    """
-    devices = jax.sharding.get_abstract_mesh().shape[TOKENS] if is_active() else 1
-    if x.shape[1] % (count * devices):
-        raise ValueError(
-            f"{x.shape[1]} tokens do not divide over {count} pieces of {devices} devices: use a multiple of "
-            f"{count * devices}, or fewer pieces"
-        )
-    x = rearrange(x, "b (device count m) d -> count b (device m) d", device=devices, count=count)
-    return constrain(x, None, ROWS, TOKENS, None)
-
-
-def joined(x: Shaped[Array, "count b m d"]) -> Shaped[Array, "b n d"]:
-    """The inverse of `pieces`."""
-    devices = jax.sharding.get_abstract_mesh().shape[TOKENS] if is_active() else 1
-    return tokens(rearrange(x, "count b (device m) d -> b (device count m) d", device=devices))
 
 
 def whole(x: Shaped[Array, "*s"]) -> Shaped[Array, "*s"]:

@@ -74,7 +74,6 @@ MAY_CHANGE = (
     "model.attention",
     "model.remat",
     "model.scan",
-    "model.mlp_pieces",
 )
 
 
