@@ -86,9 +86,9 @@ def count_training_flops(
     """As `count_flops`, of the products that a training step does, those that it does twice included.
 
     Remat "full" and "offload" do every block's forward pass twice, "dots" its attention. The kernels
-    ("splash", "ring_splash", and of self-attention "flash") do nine products over (query, key) pairs where the
-    mathematics needs six: the weights are made again in each of two backward passes, and their gradient once
-    more. "cudnn" and the "ring" do seven: the weights are made again.
+    ("splash", "ring_splash", and of self-attention "flash") do nine products over (query, key) pairs where
+    the mathematics needs six: the weights are made again in each of two backward passes, and their gradient
+    once more. "cudnn" and the "ring" do seven: the weights are made again.
 
     Args: as `count_flops`.
     """
