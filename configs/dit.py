@@ -7,7 +7,7 @@
 |---|---|---|---|---|
 | smoke | tiny | 2 cores | 1 minute | nothing: it shows that the road is open |
 | cpu | xs | 2 cores | hours, on from what is shipped | see experiments/001_release |
-| cpu_more | xs | 2 cores | 1,300 of 3,000 steps: see experiments/001_release | on from what is shipped, with returns |
+| cpu_more | xs | 2 cores | 1,300 of 3,000 steps: see 001_release | on from what is shipped, with returns |
 | gpu | xs | one H200 | 6 minutes, 3319 steps | see sora_jax/pretrained/*/card.md |
 | gpu_more | xs | one H200 | not run yet | on from what is shipped, with returns, prefixes, cudnn |
 | phyworld_cpu | nano or mu | 2 cores | see experiments/004_phyworld | |
