@@ -23,7 +23,7 @@ from sora_jax.models import frozen_autoencoder, text
 from sora_jax.models import transformer as transformer_lib
 from sora_jax.models.autoencoder_latents import LatentStatistics
 from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
-from sora_jax.nn.attention import BLOCKS, Implementation
+from sora_jax.nn.attention import BLOCKS, PLATFORMS, Implementation
 from sora_jax.sampling.request import Generator, Settings
 from sora_jax.sharding import rules
 from sora_jax.types import PackedBatch, Params, Source
@@ -212,17 +212,23 @@ def load_generator(
 
     Raises:
       FileNotFoundError: no such model.
-      ValueError: a folder without a transformer, weights that do not belong together, or a mesh that does not
-        divide them.
+      ValueError: a kernel for another machine, a folder without a transformer, weights that do not belong
+        together, or a mesh that does not divide them.
     """
+    wants, here = PLATFORMS.get(attention), jax.default_backend()
+    if wants not in (None, here):
+        raise ValueError(
+            f"attention={attention!r} is a kernel for {wants.upper()}s, and this machine has a "
+            f"{here.upper()}: use 'xla' or 'ring'"
+        )
     table, autoencoder_weights, params = folder.read(name)
     if params is None:
         raise ValueError(f"{name} holds an autoencoder alone: export the whole model to sample it")
     frozen = _load_autoencoder(table, autoencoder_weights, name)
     patch = tuple(table["patch"])
-    here = {"attention": attention, "dtype": dtype}
+    machine = {"attention": attention, "dtype": dtype}
     # Sampling levels are few; None takes any number.
-    config = ConfigDict({**table["transformer"], "levels": None, "scan": True, **here})
+    config = ConfigDict({**table["transformer"], "levels": None, "scan": True, **machine})
     model = transformer(config, patch_width=int(np.prod(patch)) * frozen.model.channels)
     if mesh is not None:
         params = _placed(params, rules.param_shardings(params, mesh, rules=rules.TRANSFORMER_RULES))

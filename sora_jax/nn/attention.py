@@ -41,6 +41,10 @@ CROSS: Mapping[Implementation, Implementation] = MappingProxyType(
 BLOCKS: Mapping[Implementation, int] = MappingProxyType(
     {"xla": 1, "splash": 128, "flash": 128, "cudnn": 1, "ring": 1, "ring_splash": 128}
 )
+# The platform that a kernel is for; the others run anywhere.
+PLATFORMS: Mapping[Implementation, str] = MappingProxyType(
+    {"splash": "tpu", "ring_splash": "tpu", "flash": "gpu", "cudnn": "gpu"}
+)
 
 _MASKED = -1e30  # a masked logit
 _FLOOR = -1e29  # of the subtracted maximum, so that a row without keys gives exp(_MASKED - _FLOOR) = 0

@@ -234,9 +234,10 @@ def test_two_processes_draw_the_video_that_one_does(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.mp4", "two.mp4"]
     a, b = (video_files.read_video(tmp_path / f"{name}.mp4")[0] for name in ("one", "two"))
     assert np.abs(a.astype(int) - b).mean() < 0.5 < a.std()
-    # What all have to mend is told by all, and nothing hangs.
+    # What is to be mended is told, and nothing hangs: the first to end may end the other in the middle.
     codes, outputs = finished(run("sample", *arguments, "--mesh=fsdp=3", processes=2, devices=2))
-    assert codes == [1, 1] and all("does not fit 4 devices" in output for output in outputs), outputs
+    told = [output for code, output in zip(codes, outputs, strict=True) if code == 1]
+    assert all(codes) and told and all("does not fit 4 devices" in output for output in told), outputs
 
 
 def test_a_place_among_processes_is_read_or_refused():
