@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from sora_jax import text_bytes
@@ -20,31 +22,35 @@ from sora_jax.evaluate.modes.bench import (
 from sora_jax.evaluation import modes as measures
 from sora_jax.evaluation import text_alignment
 from sora_jax.sampling import create
+from sora_jax.types import Clip
 from sora_jax.worlds.parse import parse_prompt
 from sora_jax.worlds.source import WorldSource
 
 SAID = ("color", "shape", "count", "direction")  # of what a caption says
 
 
+def _from_text(
+    bench: Bench,
+    clips: Sequence[Clip],
+    prompts: Sequence[str],
+    *,
+    frames: int,
+    height: int = SIDE,
+    width: int = SIDE,
+) -> list[np.ndarray]:
+    """A video of each prompt at the rate of its clip; the seed is its number."""
+    size = {"frames": frames, "height": height, "width": width}
+    jobs = [
+        create.text_to_video(bench.generator, prompt=prompt, fps=clip.fps, seed=seed, **size)
+        for seed, (clip, prompt) in enumerate(zip(clips, prompts, strict=True))
+    ]
+    return bench.frames(bench.make(jobs))
+
+
 def prompts(bench: Bench) -> Found:
     """Plain prompts at the full length: what they say, and cuts that nobody asked for. Four seeds each."""
     clips = [c for c in bench.clips for _ in range(4)]
-    made = bench.frames(
-        bench.make(
-            [
-                create.text_to_video(
-                    bench.generator,
-                    prompt=prompt_of(c),
-                    frames=WHOLE,
-                    height=SIDE,
-                    width=SIDE,
-                    fps=c.fps,
-                    seed=k,
-                )
-                for k, c in enumerate(clips)
-            ]
-        )
-    )
+    made = _from_text(bench, clips, [prompt_of(c) for c in clips], frames=WHOLE)
     bench.sheet("prompt", [(prompt_of(c), f) for c, f in list(zip(clips, made, strict=True))[::4]])
     floor = [bench.through(c.video, c.fps) for c in bench.clips]
     ways = {
@@ -91,21 +97,11 @@ def storyboards(bench: Bench) -> Found:
         )
     )
     floor = [bench.through(c.video, c.fps) for c in clips]
-    single = bench.frames(
-        bench.make(
-            [
-                create.text_to_video(
-                    bench.generator,
-                    prompt=" and then ".join(text for _, text in text_bytes.split_times(prompt_of(c))),
-                    frames=WHOLE,
-                    height=SIDE,
-                    width=SIDE,
-                    fps=c.fps,
-                    seed=k,
-                )
-                for k, c in enumerate(clips)
-            ]
-        )
+    single = _from_text(
+        bench,
+        clips,
+        [" and then ".join(text for _, text in text_bytes.split_times(prompt_of(c))) for c in clips],
+        frames=WHOLE,
     )
     bench.sheet("storyboard", [(prompt_of(c), f) for c, f in list(zip(clips, made, strict=True))[:6]])
     ways = {"mode": made, "one caption": single, "reconstruction": floor, "truth": [c.video for c in clips]}
@@ -139,26 +135,13 @@ def storyboards(bench: Bench) -> Found:
 
 def sizes(bench: Bench) -> Found:
     """M6, M9: text to video at sizes that training had, and at sizes that it never had."""
-    clips, generator = bench.clips, bench.generator
+    clips = bench.clips
     found: Found = {name: {"seen sizes": [], "unseen sizes": []} for name in SAID}
     shown = []
     for column, group in (("seen sizes", SEEN_SIZES), ("unseen sizes", UNSEEN_SIZES)):
         for height, width in group:
-            made = bench.frames(
-                bench.make(
-                    [
-                        create.text_to_video(
-                            generator,
-                            prompt=prompt_of(c),
-                            frames=GIVEN,
-                            height=height,
-                            width=width,
-                            fps=c.fps,
-                            seed=k,
-                        )
-                        for k, c in enumerate(clips)
-                    ]
-                )
+            made = _from_text(
+                bench, clips, [prompt_of(c) for c in clips], frames=GIVEN, height=height, width=width
             )
             for name in SAID:
                 found[name][column] = [*found[name][column], *said(clips, made, name)]
