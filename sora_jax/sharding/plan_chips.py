@@ -4,7 +4,8 @@
 compiled for them and never run. The chips' numbers are Google's (docs.cloud.google.com/tpu/docs/v5e, /v5p,
 /v6e, "System architecture", read in November 2026). Of the interconnect the pages give both directions of
 all links together; a collective along one axis of the torus uses two links, in one direction each way round:
-`wire = bidirectional / links / 2 * 2`.
+`wire = bidirectional / links / 2 * 2`. They do not name the way to the host: that is of Austin et al.
+2025, "How to Scale Your Model", part 2 (1.5e10 bytes/s a chip, about twice that for v6e).
 
 `local` is the machine that is there, whatever it is: its numbers are not looked up but measured.
 """
@@ -39,6 +40,7 @@ class Chip:
       hbm: bytes of memory, as the page states them (GB or GiB).
       bandwidth: of that memory, bytes/s.
       wire: bytes/s that leave a chip during a collective along one axis of the torus.
+      host: bytes/s between its memory and its host's, one way at a time.
     """
 
     name: str
@@ -46,12 +48,13 @@ class Chip:
     hbm: float
     bandwidth: float
     wire: float
+    host: float
 
 
 CHIPS: dict[str, Chip] = {
-    "v5e": Chip(name="v5e", peak=197e12, hbm=16 * GIB, bandwidth=819e9, wire=400e9 / 4),
-    "v5p": Chip(name="v5p", peak=459e12, hbm=95 * GIB, bandwidth=2765e9, wire=1200e9 / 6),
-    "v6e": Chip(name="v6e", peak=918e12, hbm=32 * GIB, bandwidth=1638e9, wire=800e9 / 4),
+    "v5e": Chip(name="v5e", peak=197e12, hbm=16 * GIB, bandwidth=819e9, wire=400e9 / 4, host=15e9),
+    "v5p": Chip(name="v5p", peak=459e12, hbm=95 * GIB, bandwidth=2765e9, wire=1200e9 / 6, host=15e9),
+    "v6e": Chip(name="v6e", peak=918e12, hbm=32 * GIB, bandwidth=1638e9, wire=800e9 / 4, host=32e9),
 }
 
 LOCAL = "local"
@@ -129,8 +132,8 @@ def devices_of(topology: str) -> Sequence[jax.Device]:
 def local_chip(dtype: Any) -> Chip:
     """The first device here, as it does a large matrix product in `dtype` and a large copy (fastest of 20).
 
-    Its memory is what JAX's allocator may take of it. How fast devices talk to each other is not measured: it
-    is taken for free.
+    Its memory is what JAX's allocator may take of it. How fast devices talk to each other and to their host
+    is not measured: it is taken for free.
     """
     device = jax.devices()[0]
     side, numbers = PRODUCT.get(device.platform, 8192), COPY.get(device.platform, 2**28)
@@ -143,6 +146,7 @@ def local_chip(dtype: Any) -> Chip:
         hbm=limit or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         bandwidth=2 * y.nbytes / _fastest(jax.jit(lambda y: y + 1), y),
         wire=math.inf,
+        host=math.inf,
     )
 
 

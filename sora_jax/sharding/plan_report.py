@@ -5,8 +5,9 @@ The estimate is a roofline (Williams et al. 2009, doi 10.1145/1498765.1498785): 
     compute   FLOPs that are run / (devices x peak)
     memory    bytes to and from HBM / bandwidth
     wire      bytes sent / wire
+    host      bytes to and from the host's memory / host   (remat "offload" alone sends any)
 
-is the least time of its part of the chip. If they overlap perfectly a step takes the longest of the three,
+is the least time of its part of the chip. If they overlap perfectly a step takes the longest of the four,
 if not at all their sum; MFU is model FLOPs / (devices x peak x time) at either. No kernel reaches its
 roofline, so this is a bound and a signal of regressions, never an achieved number. Of a machine that is there
 the achieved numbers stand beside it.
@@ -31,48 +32,67 @@ CALIBRATION = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Roofline:
-    """Seconds of the three parts, and MFU if they overlap perfectly (`high`) or not at all (`low`)."""
+    """Seconds of the four parts, and those that the model's FLOPs alone would take (`ideal`)."""
 
     compute: float
     memory: float
     wire: float
-    mfu_high: float
-    mfu_low: float
+    host: float
+    ideal: float
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Seconds by part."""
+        return {"compute": self.compute, "memory": self.memory, "wire": self.wire, "host": self.host}
 
     @property
     def best(self) -> float:
         """Seconds if all overlaps."""
-        return max(self.compute, self.memory, self.wire)
+        return max(self.parts.values())
 
     @property
     def worst(self) -> float:
         """Seconds if nothing does."""
-        return self.compute + self.memory + self.wire
+        return sum(self.parts.values())
 
     @property
     def bound(self) -> str:
         """The part that is longest."""
-        return max(("compute", "memory", "wire"), key=lambda name: getattr(self, name))
+        return max(self.parts, key=self.parts.__getitem__)
+
+    @property
+    def mfu_high(self) -> float:
+        """MFU if all overlaps."""
+        return self.ideal / self.best
+
+    @property
+    def mfu_low(self) -> float:
+        """MFU if nothing does."""
+        return self.ideal / self.worst
 
 
 def roofline(
-    *, chip: Chip, devices: int, model_flops: float, run_flops: float, hbm_bytes: float, wire_bytes: float
+    *,
+    chip: Chip,
+    devices: int,
+    model_flops: float,
+    run_flops: float,
+    hbm_bytes: float,
+    wire_bytes: float,
+    host_bytes: float,
 ) -> Roofline:
     """See the module's docstring.
 
     Args:
       model_flops, run_flops: of all devices.
-      hbm_bytes, wire_bytes: of one.
+      hbm_bytes, wire_bytes, host_bytes: of one.
     """
-    compute = run_flops / (devices * chip.peak)
-    memory, wire = hbm_bytes / chip.bandwidth, wire_bytes / chip.wire
-    ideal = model_flops / (devices * chip.peak)
     return Roofline(
-        compute=compute,
-        memory=memory,
-        wire=wire,
-        mfu_high=ideal / max(compute, memory, wire),
-        mfu_low=ideal / (compute + memory + wire),
+        compute=run_flops / (devices * chip.peak),
+        memory=hbm_bytes / chip.bandwidth,
+        wire=wire_bytes / chip.wire,
+        host=host_bytes / chip.host,
+        ideal=model_flops / (devices * chip.peak),
     )
 
 
@@ -88,7 +108,7 @@ class Plan:
       peak: FLOP/s of a device, at most.
       hbm: bytes of a device's memory.
       collectives: kind -> traffic of one device per step.
-      hbm_bytes: to and from a device's memory per step.
+      hbm_bytes, host_bytes: to and from a device's memory, and between it and its host's, per step.
       unknown_loops: loops that were counted once.
       estimate: None if the compiler refused.
       refusal: its reason.
@@ -110,6 +130,7 @@ class Plan:
     hbm: int
     collectives: dict[str, Traffic]
     hbm_bytes: float
+    host_bytes: float
     unknown_loops: list[str]
     estimate: Roofline | None
     refusal: str
@@ -126,8 +147,8 @@ class Plan:
         """JSON values."""
         record = dataclasses.asdict(self)
         if self.estimate is not None:
-            derived = {"best": self.estimate.best, "worst": self.estimate.worst, "bound": self.estimate.bound}
-            record["estimate"] |= derived
+            derived = ("best", "worst", "bound", "mfu_high", "mfu_low")
+            record["estimate"] |= {name: getattr(self.estimate, name) for name in derived}
         return {**record, "fits": self.fits}
 
 
@@ -145,10 +166,11 @@ def make_plan(
     measured: Measured | None = None,
 ) -> Plan:
     """The plan of a compiled program."""
-    collectives, hbm_bytes, unknown, estimate = {}, 0.0, [], None
+    collectives, hbm_bytes, host_bytes, unknown, estimate = {}, 0.0, 0.0, [], None
     if compiled.text:
         module = plan_hlo.parse(compiled.text)
-        collectives, hbm_bytes = plan_traffic.collectives(module), plan_traffic.hbm_bytes(module)
+        collectives = plan_traffic.collectives(module)
+        hbm_bytes, host_bytes = plan_traffic.hbm_bytes(module), plan_traffic.host_bytes(module)
         unknown = plan_hlo.runs(module)[1]
         estimate = roofline(
             chip=chip,
@@ -157,6 +179,7 @@ def make_plan(
             run_flops=run_flops,
             hbm_bytes=hbm_bytes,
             wire_bytes=sum(traffic.bytes for traffic in collectives.values()),
+            host_bytes=host_bytes,
         )
     return Plan(
         asked=asked,
@@ -173,6 +196,7 @@ def make_plan(
         hbm=int(chip.hbm),
         collectives=collectives,
         hbm_bytes=hbm_bytes,
+        host_bytes=host_bytes,
         unknown_loops=unknown,
         estimate=estimate,
         refusal=compiled.refusal,
@@ -200,12 +224,15 @@ def page(plan: Plan) -> str:
     )
     for kind, traffic in plan.collectives.items():
         lines.append(f"  {kind}: {traffic.count} per step, {traffic.bytes / 1e9:.4g} GB sent by a device")
+    if plan.host_bytes:
+        lines.append(f"  to and from the host's memory: {plan.host_bytes / 1e9:.4g} GB by a device")
     if plan.unknown_loops:
         lines.append(f"  loops of unknown length, counted once: {', '.join(plan.unknown_loops)}")
     if (e := plan.estimate) is not None:
         lines += [
-            f"roofline: compute {e.compute:.4g} s, memory {e.memory:.4g} s, wire {e.wire:.4g} s "
-            f"({e.bound} is longest)",
+            "roofline: "
+            + ", ".join(f"{name} {seconds:.4g} s" for name, seconds in e.parts.items())
+            + f" ({e.bound} is longest)",
             f"  a step takes {e.best:.4g} s if they overlap (MFU {e.mfu_high:.0%}), {e.worst:.4g} s if not "
             f"({e.mfu_low:.0%}): a bound, not a measurement",
             *([CALIBRATION] if plan.measured is None else []),

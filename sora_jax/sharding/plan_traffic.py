@@ -1,4 +1,4 @@
-"""What a compiled step moves, per device: collectives, and bytes to and from memory.
+"""What a compiled step moves, per device: collectives, and bytes to and from its memory and its host's.
 
 A collective of `g` devices with a result of `r` bytes per device sends, per device (ring algorithms; Thakur
 et al. 2005, doi 10.1177/1094342005051521, bandwidth terms):
@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from sora_jax.sharding.plan_hlo import Instruction, Module, called, runs, size_of
 
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+HOST = 5  # XLA's number of the host's memory, `S(5)` of a layout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +125,42 @@ def hbm_bytes(module: Module) -> float:
             shapes = {line.name: line.shape for line in module.computations.get(name, ())}
             total += times * sum(_moved(module, line, shapes) for line in module.computations.get(name, ()))
     return float(total)
+
+
+def host_bytes(module: Module) -> float:
+    """Bytes that go between one device's memory and its host's per step, both ways together.
+
+    Counted are copies and slices, which is how `remat="offload"` moves what enters a layer.
+    """
+    counts, _ = runs(module)
+    total = 0
+    for name, times in counts.items():
+        shapes = {line.name: line.shape for line in module.computations.get(name, ())}
+        total += times * sum(_crossed(line, shapes) for line in module.computations.get(name, ()))
+    return float(total)
+
+
+def _crossed(line: Instruction, shapes: Mapping[str, str]) -> int:
+    """Bytes that one run of an instruction moves between a device and its host."""
+    operands = [shapes[name] for name in line.operands if name in shapes]
+    if not operands:
+        return 0
+    match line.op.removesuffix("-start"):
+        case "dynamic-update-slice":
+            whole, piece = operands[0], operands[1]
+        case "dynamic-slice" | "slice":
+            whole = operands[0]
+            piece = line.shape
+            if line.op.endswith("-start"):  # ((operands), result, context)
+                piece = line.shape.split("), ", 1)[1].rpartition(", ")[0]
+        case "copy":
+            piece = operands[0]
+            # ((result, operand, context)) of one that begins and ends apart
+            whole = line.shape[1:].split("}, ", 1)[0] + "}" if line.op.endswith("-start") else line.shape
+        case _:
+            return 0
+    here, there = (size_of(shape, space=HOST) > 0 for shape in (whole, piece))
+    return size_of(piece) if here != there else 0
 
 
 def _moved(module: Module, line: Instruction, shapes: Mapping[str, str]) -> int:

@@ -78,19 +78,31 @@ def test_memory_traffic_counts_slices_updates_and_not_the_chip_s_own_memory(modu
     )
 
 
+def test_what_goes_to_the_host_and_comes_back_is_counted_and_what_stays_there_is_not():
+    """In each of 30 rounds a slice of 64 bytes out and one back; after them 64 out by a copy, and 64 back."""
+    offloaded = plan_hlo.parse((Path(__file__).parent / "plan_offload.hlo").read_text())
+    assert plan_traffic.host_bytes(offloaded) == 30 * 2 * 64 + 2 * 64
+
+
+def test_a_step_that_offloads_nothing_moves_nothing_to_the_host(module):
+    assert plan_traffic.host_bytes(module) == 0
+
+
 def test_text_without_an_entry_is_an_error():
     with pytest.raises(ValueError, match="no ENTRY"):
         plan_hlo.parse("HloModule x")
 
 
 def test_roofline_by_hand():
-    chip = plan_chips.Chip(name="x", peak=100.0, hbm=1.0, bandwidth=10.0, wire=2.0)
-    found = plan_report.roofline(
-        chip=chip, devices=4, model_flops=600, run_flops=800, hbm_bytes=30, wire_bytes=2
-    )
-    assert (found.compute, found.memory, found.wire) == (2.0, 3.0, 1.0)
+    chip = plan_chips.Chip(name="x", peak=100.0, hbm=1.0, bandwidth=10.0, wire=2.0, host=0.5)
+    moved = {"hbm_bytes": 30, "wire_bytes": 2, "host_bytes": 0}
+    found = plan_report.roofline(chip=chip, devices=4, model_flops=600, run_flops=800, **moved)
+    assert found.parts == {"compute": 2.0, "memory": 3.0, "wire": 1.0, "host": 0.0}
     assert (found.best, found.worst, found.bound) == (3.0, 6.0, "memory")
     assert (found.mfu_high, found.mfu_low) == (0.5, 0.25)
+    moved["host_bytes"] = 3
+    found = plan_report.roofline(chip=chip, devices=4, model_flops=600, run_flops=800, **moved)
+    assert (found.best, found.worst, found.bound) == (6.0, 12.0, "host")
 
 
 def test_a_refusal_says_how_much_was_needed():
@@ -126,7 +138,7 @@ def request(**changes) -> build.Request:
 
 
 def a_plan(asked, *, rows: int, seconds: float, fits: bool) -> plan_report.Plan:
-    estimate = plan_report.Roofline(compute=seconds, memory=0.0, wire=0.0, mfu_high=0.5, mfu_low=0.5)
+    estimate = plan_report.Roofline(compute=seconds, memory=0.0, wire=0.0, host=0.0, ideal=seconds / 2)
     return plan_report.Plan(
         asked=asked,
         chip="v5e",
@@ -142,6 +154,7 @@ def a_plan(asked, *, rows: int, seconds: float, fits: bool) -> plan_report.Plan:
         hbm=2,
         collectives={},
         hbm_bytes=0.0,
+        host_bytes=0.0,
         unknown_loops=[],
         estimate=estimate,
         refusal="",
