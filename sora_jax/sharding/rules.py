@@ -54,6 +54,9 @@ class Fsdp:
 Placement = PartitionSpec | Fsdp
 Rules = Sequence[tuple[str, Placement]]
 
+# Mesh axes along which parameters are whole, and what only the update reads is cut.
+SPREAD = ("data", "context")
+
 # Fit every model: matrices cut along fsdp where they divide, the rest copied.
 DEFAULT_RULES: tuple[tuple[str, Placement], ...] = (
     (r"(kernel|embedding)$", Fsdp()),
@@ -90,10 +93,12 @@ def param_shardings(params: Any, mesh: Mesh, *, rules: Rules = DEFAULT_RULES) ->
 
 
 def state_shardings(state: TrainState, mesh: Mesh, *, rules: Rules = DEFAULT_RULES) -> TrainState:
-    """TrainState of `NamedSharding`: EMA and optimiser state follow the parameters.
+    """TrainState of `NamedSharding`: EMA and optimiser state follow the parameters, cut further.
 
     An array of the optimiser state follows the parameter whose path its own path ends with, where the shapes
-    are equal; anything else of it (counters, coefficients) is copied.
+    are equal; anything else of it (counters, coefficients) is copied. Only the update reads these arrays, so
+    they need not lie on every device that computes with the parameter: they are cut along data and context
+    too (Rajbhandari et al. 2020, arXiv 1910.02054, "ZeRO", stage 1).
 
     Args:
       state: arrays or shapes, e.g. of `training.state.abstract_state`.
@@ -104,8 +109,12 @@ def state_shardings(state: TrainState, mesh: Mesh, *, rules: Rules = DEFAULT_RUL
       ValueError: as `param_shardings`; or an array of the optimiser state of more than 4096 elements follows
         no parameter and would be copied to every device.
     """
-    shardings = tree.flatten(param_shardings(state.params, mesh, rules=rules))
+    params = param_shardings(state.params, mesh, rules=rules)
     shapes = {path: leaf.shape for path, leaf in tree.flatten(state.params).items()}
+    shardings = {
+        path: NamedSharding(mesh, _spread(sharding.spec, shapes[path], mesh))
+        for path, sharding in tree.flatten(params).items()
+    }
 
     def follow(path: str, leaf: Any) -> NamedSharding:
         keys = path.split("/")
@@ -117,7 +126,24 @@ def state_shardings(state: TrainState, mesh: Mesh, *, rules: Rules = DEFAULT_RUL
             raise ValueError(f"{path!r} of shape {leaf.shape} follows no parameter: it would be copied")
         return NamedSharding(mesh, PartitionSpec())
 
-    return tree.map_with_path(follow, state)
+    return tree.map_with_path(follow, state)._replace(params=params)
+
+
+def _spread(spec: PartitionSpec, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    """`spec` with one axis more, the last that is free and divides, cut along the mesh axes of `SPREAD`.
+
+    A parameter that is not cut at all is small, and stays so.
+    """
+    names = tuple(name for name in SPREAD if mesh.shape[name] > 1)
+    parts = math.prod(mesh.shape[name] for name in names)
+    if not names or all(axes is None for axes in spec):
+        return spec
+    axes = [*spec, *[None] * (len(shape) - len(spec))]
+    for place in reversed(range(len(shape))):
+        if axes[place] is None and shape[place] % parts == 0:
+            axes[place] = names
+            return PartitionSpec(*axes)
+    return spec
 
 
 def with_shardings(state: TrainState, shardings: TrainState) -> TrainState:

@@ -75,6 +75,10 @@ def make_step(
 
     def step_fn(state: TrainState, frozen: Any, batch: Any, key: Key) -> tuple[TrainState, Metrics]:
         loss, metrics, gradients = mean_gradient(state.params, frozen, batch, key)
+        if shardings is not None:
+            # Where the weights lie, and only then cut as the optimiser's state is: left to itself the
+            # partitioner sums whole gradients (all-reduce) where each device needs a part (reduce-scatter).
+            gradients = jax.lax.with_sharding_constraint(gradients, shardings.params)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         decay = ema_decay_at(state.step, decay=ema_decay)

@@ -103,6 +103,26 @@ def test_optimizer_state_and_average_follow_the_parameters():
     assert found.step == moments.count == P()
 
 
+def test_what_only_the_update_reads_is_cut_along_data_and_context_too():
+    def init_params(key):
+        return {"kernel": jnp.zeros((20, 3, 8)), "narrow": jnp.zeros((9, 8)), "scale": jnp.zeros(40)}
+
+    table = (("kernel", P(None, None, "fsdp")), ("narrow", P(None, "fsdp")), (".*", P()))
+    abstract = state.abstract_state(init_params, optax.adam(1e-3))
+    found = specs(rules.state_shardings(abstract, MESH, rules=table))
+    assert found.params == {"kernel": P(None, None, "fsdp"), "narrow": P(None, "fsdp"), "scale": P()}
+    # 9 rows do not divide into 2 x 5 parts, and a parameter that is not cut at all is small.
+    spread = found.params | {"kernel": P(("data", "context"), None, "fsdp")}
+    assert found.ema == found.opt_state[0].mu == found.opt_state[0].nu == spread
+
+    alone = AbstractMesh((1, 4, 1, 5), mesh.AXES)
+    found = specs(rules.state_shardings(abstract, alone, rules=table))
+    assert found.ema["kernel"] == P(("context",), None, "fsdp")
+    alone = AbstractMesh((1, 4, 1, 1), mesh.AXES)
+    found = specs(rules.state_shardings(abstract, alone, rules=table))
+    assert found.ema == found.params
+
+
 def test_large_state_that_follows_nothing_is_an_error():
     def init(params):
         return {"history": jnp.zeros((100, 64))}
