@@ -7,9 +7,9 @@
 |---|---|---|---|---|
 | smoke | tiny | 2 cores | 1 minute | nothing: it shows that the road is open |
 | cpu | xs | 2 cores | hours, on from what is shipped | see experiments/001_release |
-| cpu_more | xs | 2 cores | 1,300 of 3,000 steps: see 001_release | on from what is shipped, with returns |
-| cpu_counts | xs | 2 cores | on from cpu_more, same latents | short clips and much noise, for counts |
-| gpu | xs | one H200 | 6 minutes, 3319 steps | see sora_jax/pretrained/*/card.md |
+| cpu_more | xs | 2 cores | 2 hours, 1300 steps | on from the gpu release: returns, few cuts |
+| cpu_counts | xs | 2 cores | 1 hour, 800 steps | on from cpu_more: what is shipped, see its card |
+| gpu | xs | one H200 | 6 minutes, 3319 steps | see experiments/001_release |
 | gpu_more | xs | one H200 | not run yet | on from what is shipped, with returns, prefixes, cudnn |
 | phyworld_cpu | nano or mu | 2 cores | see experiments/004_phyworld | |
 | phyworld_gpu | s or b | one H200 | not run yet | |
@@ -139,16 +139,17 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             config.data.stages = ((None, None),)
             config.objective.known = ConfigDict(EVERY_WAY)
             config.objective.update(known_noise=0.05, forcing=0.12)
-            config.train.update(total_steps=3000, ema_decay=0.998)
-            config.optimizer.update(learning_rate=1e-3, adam_learning_rate=1.5e-4, warmup_steps=100)
+            config.train.update(total_steps=1300, ema_decay=0.998)
+            config.optimizer.update(learning_rate=1e-3, adam_learning_rate=1.5e-4)
+            config.optimizer.update(warmup_steps=100, cooldown_steps=900)
             config.evaluation.update(prompts=())
             if variant == "cpu_counts":  # `start_from` is the folder that cpu_more was exported to
                 # Three clips of 80 tokens, or one of 144 and one of 80: 7 % of the tokens are padding.
                 config.data.update(row_tokens=240, max_segments=8)
                 config.data.stages = ((None, ((1, 0.05), (17, 0.60), (33, 0.35))),)
                 config.objective.update(logit_mean=1.5)
-                config.train.update(total_steps=1200)
-                config.optimizer.update(cooldown_steps=800)
+                config.train.update(total_steps=800)
+                config.optimizer.update(cooldown_steps=550)
         case "gpu" | "gpu_more":
             # As large as may be shipped with the repository in bfloat16; every way of prompting is trained.
             config.autoencoder = "gpu-128px"

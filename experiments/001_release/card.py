@@ -34,6 +34,7 @@ BARS = {
         ("two objects", "relation left/right", 85),
     ],
 }
+BARS |= {"cpu_more": BARS["gpu"], "gpu_more": BARS["gpu"]}  # on from what the gpu tier made
 SHOWN = (
     "count",
     "color",
@@ -45,6 +46,7 @@ SHOWN = (
     "births_deaths_per_object_second",
     "velocity_error",
 )
+TRAININGS = ("autoencoder", "first", "transformer")  # of a run; first: of the tier cpu_more
 COLUMNS = ("truth", "reconstruction", "sample", "shuffled captions", "first frame held")
 
 
@@ -105,13 +107,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--tier", choices=tuple(BARS), required=True)
+    parser.add_argument(
+        "--road", default="", help="options of run.py; default --tier and the tier of the bars"
+    )
     parser.add_argument("--hardware", required=True)
     parser.add_argument(
         "--faults", type=Path, required=True, help="what a person saw in the samples (Markdown)"
     )
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    trained = [s for s in ("autoencoder", "transformer") if (options.run / s / "metrics.jsonl").exists()]
+    trained = [s for s in TRAININGS if (options.run / s / "metrics.jsonl").exists()]
     rows = {
         stage: [json.loads(line) for line in (options.run / stage / "metrics.jsonl").read_text().splitlines()]
         for stage in trained
@@ -124,19 +129,22 @@ def main() -> None:
     psnr, ssim = (autoencoder[name]["mean"] for name in ("psnr", "ssim"))
     configs = {stage: json.loads((options.run / stage / "config.json").read_text()) for stage in rows}
     first = {stage: config.get("start_from") or "nothing" for stage, config in configs.items()}
-    begun = ", ".join(f"{stage}: {name}" for stage, name in first.items())
-    if set(first.values()) != {"nothing"}:
-        begun += " (as it was shipped before)"
+    if "first" in trained:
+        first["transformer"] = ""
+    told = {"": "what that gave", "nothing": "nothing"}
+    begun = ", ".join(
+        f"{stage}: {told.get(name, f'{name} as it was shipped before')}" for stage, name in first.items()
+    )
     if "autoencoder" not in trained:
         begun += "; the autoencoder is that of the release before"
     spent = ", ".join(f"{stage} {steps[stage]}" for stage in trained)
     heldout = last(rows["transformer"], "heldout_loss")
-    worlds = "11 to 13" if options.tier == "gpu" else "11 and 12"
+    worlds = "12 to 14" if "first" in trained else "11 to 13" if options.tier == "gpu" else "11 and 12"
     how = ", ".join(f"{name} {value}" for name, value in settings.items() if name != "checkpoint")
     options.out.write_text(
         f"""# {options.out.parent.name}
 
-A text-to-video model of the simulated world: {options.tier} tier of `experiments/001_release`.
+A text-to-video model of the simulated world: tier {options.tier} of `experiments/001_release`.
 
 | | |
 |---|---|

@@ -17,10 +17,12 @@ import matplotlib.pyplot as plt
 
 PANELS = {
     "autoencoder": ("psnr", "heldout_psnr", "PSNR, dB"),
+    "first": ("loss", "heldout_loss", "velocity loss"),
     "transformer": ("loss", "heldout_loss", "velocity loss"),
 }
 # Further columns of the table: the held-out loss where t is above 0.8.
-MORE = {"autoencoder": (), "transformer": ("heldout_loss_t/4",)}
+HIGH = ("heldout_loss_t/4",)
+MORE = {"autoencoder": (), "first": HIGH, "transformer": HIGH}
 
 
 def main() -> None:
@@ -47,7 +49,7 @@ def main() -> None:
             if points:
                 axis.plot(*zip(*points, strict=True), style, label=name, markersize=3, linewidth=1)
         axis.set(title=stage, xlabel="step", ylabel=label)
-        if stage == "transformer":
+        if stage != "autoencoder":
             axis.set_yscale("log")
         axis.legend()
     figure.savefig(options.out / "curves.png", dpi=90)

@@ -18,18 +18,31 @@ from sora_jax.stages import Stage
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
-NAMES = ("autoencoder", "freeze", "latents", "transformer", "export", "evaluate", "floors")
+TIERS = ("smoke", "cpu", "cpu_more", "gpu", "gpu_more")
+LATENTS = {"gpu_more": "gpu"}  # tier -> its variant of configs/latents.py, where that is not its own
+NAMES = (
+    *("autoencoder", "freeze", "latents", "first", "first export"),
+    *("transformer", "export", "evaluate", "floors"),
+)
 SHIPPED = "gpu-128px"  # whose autoencoder the gpu tier takes: a convolution, it is as good at 128 px
 
 
-def stages_of(tier: str, run: Path, *, more: bool = False) -> list[Stage]:
-    """Every stage of a tier, in the order of `NAMES`; `more`: the gpu tier's transformer is trained on."""
-    ae, frozen, latents, dit, model = (
-        str(run / name) for name in ("autoencoder", "frozen", "latents", "transformer", "model")
+def stages_of(tier: str, run: Path) -> list[Stage]:
+    """Every stage of a tier, in the order of `NAMES`.
+
+    The gpu tier and those that go on from it (`cpu_more`, in two parts, and `gpu_more`) take the shipped
+    autoencoder.
+    """
+    ae, frozen, latents, first, dit, model = (
+        str(run / name) for name in ("autoencoder", "frozen", "latents", "first", "transformer", "model")
     )
-    if tier == "gpu":
+    shipped = tier in ("gpu", "cpu_more", "gpu_more")
+    if shipped:
         frozen = SHIPPED
     prompts = str(run / "prompts.jsonl")
+    latents_config = f"configs/latents.py:{LATENTS.get(tier, tier)}"
+    train = ("sora_jax.train", f"--config.autoencoder={frozen}", f"--config.data.latents={latents}")
+    export = ("sora_jax.export", "model", "--autoencoder", frozen, "--steps", "20", "--shift", "4")
     table = {
         "autoencoder": (
             ["sora_jax.train", "--config", f"configs/autoencoder.py:{tier}", "--workdir", ae],
@@ -41,32 +54,25 @@ def stages_of(tier: str, run: Path, *, more: bool = False) -> list[Stage]:
         ),
         "latents": (
             [
-                *("sora_jax.make_latents", "--config", f"configs/latents.py:{tier}"),
+                *("sora_jax.make_latents", "--config", latents_config),
                 *("--autoencoder", frozen, "--out", latents, "--prompts", prompts),
-                *(("--workers", "14") if tier == "gpu" else ()),
+                *(("--workers", "14") if tier.startswith("gpu") else ()),
             ],
             run / "latents/manifest.json",
         ),
+        "first": (
+            [*train, "--config", "configs/dit.py:cpu_more", "--workdir", first],
+            run / "first/finished",
+        ),
+        "first export": (
+            [*export, "--workdir", first, "--out", f"{first}_model"],
+            run / "first_model/model.json",
+        ),
         "transformer": (
-            [
-                *(
-                    "sora_jax.train",
-                    "--config",
-                    f"configs/dit.py:{tier}{'_more' if more else ''}",
-                    "--workdir",
-                    dit,
-                ),
-                *(f"--config.autoencoder={frozen}", f"--config.data.latents={latents}"),
-            ],
+            [*train, "--config", f"configs/dit.py:{tier}", "--workdir", dit],
             run / "transformer/finished",
         ),
-        "export": (
-            [
-                *("sora_jax.export", "model", "--workdir", dit, "--autoencoder", frozen, "--out", model),
-                *("--steps", "20", "--shift", "4"),
-            ],
-            run / "model/model.json",
-        ),
+        "export": ([*export, "--workdir", dit, "--out", model], run / "model/model.json"),
         "evaluate": (
             [
                 *("sora_jax.evaluate", "text", "--checkpoint", model),
@@ -82,22 +88,27 @@ def stages_of(tier: str, run: Path, *, more: bool = False) -> list[Stage]:
             run / "scores/autoencoder.json",
         ),
     }
-    names = NAMES[2:] if tier == "gpu" else NAMES
+    skipped = {"autoencoder", "freeze"} if shipped else set()
+    if tier == "cpu_more":
+        counts = ["--config", "configs/dit.py:cpu_counts", f"--config.start_from={first}_model"]
+        table["transformer"] = ([*train, *counts, "--workdir", dit], table["transformer"][1])
+    else:
+        skipped |= {"first", "first export"}
+    names = [name for name in NAMES if name not in skipped]
     return [Stage(name=name, arguments=table[name][0], result=table[name][1]) for name in names]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--tier", choices=("smoke", "cpu", "gpu"), default="cpu")
+    parser.add_argument("--tier", choices=TIERS, default="cpu")
     parser.add_argument("--run", type=Path, required=True, help="folder of this run, outside the repository")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop and save after this long")
-    parser.add_argument("--more", action="store_true", help="gpu tier: train on what is shipped, not anew")
     parser.add_argument("--scratch", action="store_true", help="do not start from what is shipped")
     parser.add_argument("--until", choices=NAMES, default=NAMES[-1], help="last stage to run")
     options = parser.parse_args()
-    if options.more and (options.tier != "gpu" or options.scratch):
-        parser.error("--more is for --tier gpu without --scratch; the cpu tier goes on from what is shipped")
-    todo = stages_of(options.tier, options.run.resolve(), more=options.more)
+    if options.scratch and options.tier.endswith("_more"):
+        parser.error(f"--tier {options.tier} goes on from what is shipped: leave out --scratch")
+    todo = stages_of(options.tier, options.run.resolve())
     if options.scratch:
         todo = [
             dataclasses.replace(s, arguments=[*s.arguments, "--config.start_from="])

@@ -3,7 +3,8 @@
     python experiments/001_release/ship.py --run ~/release --tier cpu --name gpu-128px \\
         --hardware "2 CPU cores" --faults experiments/001_release/cpu/faults.md
 
-A model whose bars' scores sum to less than those of the shipped one is refused, unless `--worse` is given.
+A model whose bars' scores sum to less than those of one shipped under the same bars is refused, unless
+`--worse` is given.
 """
 
 from __future__ import annotations
@@ -62,11 +63,14 @@ def main() -> int:
     out, shipped = HERE / options.tier, REPOSITORY / "sora_jax/pretrained" / options.name
     scores = json.loads((options.run / "scores/scores.json").read_text())["scores"]
     new = sum(measured(scores, options.tier))
-    if (out / "scores.json").exists():
-        old = sum(measured(json.loads((out / "scores.json").read_text())["scores"], options.tier))
-        print(f"sum of the bars' scores: {old:.1f} as shipped, {new:.1f} now")
+    for tier, bars in BARS.items():
+        before = HERE / tier / "scores.json"
+        if bars != BARS[options.tier] or not before.exists():
+            continue
+        old = sum(measured(json.loads(before.read_text())["scores"], options.tier))
+        print(f"sum of the bars' scores: {old:.1f} as tier {tier} was shipped, {new:.1f} now")
         if new < old and not options.worse:
-            print("the shipped model is better: train on, or say --worse", file=sys.stderr)
+            print("what was shipped is better: train on, or say --worse", file=sys.stderr)
             return 1
     out.mkdir(exist_ok=True)
     shutil.copytree(options.run / "model", shipped, dirs_exist_ok=True)
