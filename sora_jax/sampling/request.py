@@ -15,7 +15,7 @@ from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
 from sora_jax.types import PackedBatch, Params
 
 CONTEXT_SCALE = 4.0  # of what goes on from a video, unless asked otherwise
-CUT_SCALE = 1.5  # of what has several captions: a shot begins anew
+CUT_SCALE = 1.0  # of what has several captions: a shot is placed as if it were made for itself
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -206,7 +206,9 @@ def test_windows_join_to_the_plain_video_and_stream_to_its_frames(generator, mad
     np.testing.assert_array_equal(pieces[0], whole)
     joined = video.Video(latents=np.concatenate(pieces), fps=FPS, dropped=1)
     streamed = list(stream.frames_of(generator, pieces, dropped=1))
-    np.testing.assert_array_equal(np.stack(streamed), video.decode(generator, joined))
+    # Both are rounded to bytes, and what lies on the border may fall to either side.
+    apart = np.abs(np.stack(streamed).astype(int) - video.decode(generator, joined))
+    assert apart.max() <= 1 and np.mean(apart > 0) < 1e-4
 
 
 def test_an_interrupted_stream_leaves_a_valid_shorter_file(clips, tmp_path):
