@@ -13,8 +13,9 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.3
 demo: $(VENV)/.installed
 	$(BIN)/python -m sora_jax.sample --prompt "$(PROMPT)" --out out/demo.mp4 --sheet out/demo.png --score $(DEMO_FLAGS)
 
+# Not reordered: files of few and long tests would come last, when one worker has nothing left to do.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow

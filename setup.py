@@ -51,7 +51,7 @@ setup(
             "mujoco>=3.3",
             "pytest>=8,<10",
             "pytest-timeout>=2.3",
-            "pytest-xdist>=3.6",
+            "pytest-xdist>=3.7",
             "pyright==1.1.414",
             "ruff==0.17.6",
         ],
