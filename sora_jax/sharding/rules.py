@@ -96,9 +96,9 @@ def state_shardings(state: TrainState, mesh: Mesh, *, rules: Rules = DEFAULT_RUL
     """TrainState of `NamedSharding`: EMA and optimiser state follow the parameters, cut further.
 
     An array of the optimiser state follows the parameter whose path its own path ends with, where the shapes
-    are equal; anything else of it (counters, coefficients) is copied. Only the update reads these arrays, so
-    they need not lie on every device that computes with the parameter: they are cut along data and context
-    too (Rajbhandari et al. 2020, arXiv 1910.02054, "ZeRO", stage 1).
+    are equal; anything else of it (counters, coefficients) is copied. Of a step only the update
+    reads these arrays, so they need not lie on every device that computes with the parameter: they are cut
+    along data and context too (Rajbhandari et al. 2020, arXiv 1910.02054, "ZeRO", stage 1).
 
     Args:
       state: arrays or shapes, e.g. of `training.state.abstract_state`.
