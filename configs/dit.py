@@ -186,9 +186,8 @@ def get_config(variant: str = "cpu") -> ConfigDict:
         case _:
             raise ValueError(
                 f"no variant {variant!r} of configs/dit.py: use smoke, cpu, cpu_more, cpu_counts, gpu or "
-                "gpu_more; "
-                "phyworld_ before smoke, cpu or gpu; permanence_ before smoke or cpu; or s, b, l, xl, 2b, 7b "
-                "or wan-1.3b"
+                "gpu_more; phyworld_ before smoke, cpu or gpu; permanence_ before smoke or cpu; or s, b, l, "
+                "xl, 2b, 7b or wan-1.3b"
             )
     return config
 

@@ -107,9 +107,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--tier", choices=tuple(BARS), required=True)
-    parser.add_argument(
-        "--road", default="", help="options of run.py; default --tier and the tier of the bars"
-    )
     parser.add_argument("--hardware", required=True)
     parser.add_argument(
         "--faults", type=Path, required=True, help="what a person saw in the samples (Markdown)"

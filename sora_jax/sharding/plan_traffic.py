@@ -155,7 +155,7 @@ def _crossed(line: Instruction, shapes: Mapping[str, str]) -> int:
                 piece = line.shape.split("), ", 1)[1].rpartition(", ")[0]
         case "copy":
             piece = operands[0]
-            # ((result, operand, context)) of one that begins and ends apart
+            # (result, operand, context) of one that begins and ends apart
             whole = line.shape[1:].split("}, ", 1)[0] + "}" if line.op.endswith("-start") else line.shape
         case _:
             return 0
