@@ -60,5 +60,5 @@ def test_context_moves_keys_and_values_too(found):
     moved = sent(found, "fsdp=4,context=2")
     assert pairs < moved["all-gather"] < 2 * weights + 2 * pairs
     assert moved["all-reduce"] < 2 * (weights + bias) + 2 * (pairs + text_pairs)
-    assert moved["all-to-all"] < 2 * 4 * TEXT * TEXT_WIDTH
+    assert moved["all-to-all"] < 1.75 * 4 * TEXT * TEXT_WIDTH  # more where whole gradients are summed
     assert moved.get("collective-permute", 0) < 4096  # numbers of noise levels
