@@ -9,6 +9,7 @@
 | cpu | xs | 2 cores | hours, on from what is shipped | see experiments/001_release |
 | cpu_more | xs | 2 cores | 2 hours, 1300 steps | on from the gpu release: returns, few cuts |
 | cpu_counts | xs | 2 cores | 1 hour, 800 steps | on from cpu_more: what is shipped, see its card |
+| cpu_turns | xs | 2 cores | 1 hour, 900 steps | on from what is shipped: both ends, and things that turn |
 | gpu | xs | one H200 | 6 minutes, 3319 steps | see experiments/001_release |
 | gpu_more | xs | one H200 | not run yet | on from what is shipped, with returns, prefixes, cudnn |
 | phyworld_cpu | nano or mu | 2 cores | see experiments/004_phyworld | |
@@ -131,7 +132,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             # On from what is shipped, which had its images first.
             config.update(start_from="gpu-128px")
             config.model.update(size="xs", levels=96)
-        case "cpu_more" | "cpu_counts":
+        case "cpu_more" | "cpu_counts" | "cpu_turns":
             # On from what is shipped, for what it misses: returns, and fewer cuts that nobody asked for.
             config.update(start_from="gpu-128px", autoencoder="gpu-128px")
             config.model.update(size="xs", levels=64)
@@ -150,6 +151,12 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 config.objective.update(logit_mean=1.5)
                 config.train.update(total_steps=800)
                 config.optimizer.update(cooldown_steps=550)
+            if variant == "cpu_turns":
+                config.data.update(row_tokens=240, max_segments=8)
+                config.objective.known.update(none=0.53, both_ends=0.18)
+                config.objective.update(logit_mean=1.2)
+                config.train.update(total_steps=900)
+                config.optimizer.update(cooldown_steps=650)
         case "gpu" | "gpu_more":
             # As large as may be shipped with the repository in bfloat16; every way of prompting is trained.
             config.autoencoder = "gpu-128px"
@@ -185,9 +192,9 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             config.train.update(total_steps=100_000, ema_decay=0.9999)
         case _:
             raise ValueError(
-                f"no variant {variant!r} of configs/dit.py: use smoke, cpu, cpu_more, cpu_counts, gpu or "
-                "gpu_more; phyworld_ before smoke, cpu or gpu; permanence_ before smoke or cpu; or s, b, l, "
-                "xl, 2b, 7b or wan-1.3b"
+                f"no variant {variant!r} of configs/dit.py: use smoke, cpu, cpu_more, cpu_counts, "
+                "cpu_turns, gpu or gpu_more; phyworld_ before smoke, cpu or gpu; permanence_ before smoke or cpu; or "
+                "s, b, l, xl, 2b, 7b or wan-1.3b"
             )
     return config
 

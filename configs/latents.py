@@ -31,17 +31,25 @@ FAMILIES = (("uniform", 0.50), ("beside", 0.18), ("parabola", 0.10), ("bounce", 
 
 
 def get_config(variant: str = "cpu") -> ConfigDict:
-    """The table of `variant`: smoke, cpu, cpu_more, gpu or gpu_smoke; phyworld_ before smoke, cpu or gpu, or
-    permanence_ before smoke or cpu."""
+    """The table of `variant`: smoke, cpu, cpu_more, cpu_turns, gpu or gpu_smoke; phyworld_ before smoke, cpu
+    or gpu, or permanence_ before smoke or cpu."""
     if variant.startswith("phyworld_"):
         return _phyworld(variant.removeprefix("phyworld_"))
     if variant.startswith("permanence_"):
         return _permanence(variant.removeprefix("permanence_"))
-    length = {"smoke": 96, "cpu": 65_536, "cpu_more": 24_000, "gpu": 96_000, "gpu_smoke": 96}[variant]
-    gpu, smoke, more = variant.startswith("gpu"), variant.endswith("smoke"), variant == "cpu_more"
+    lengths = {
+        "smoke": 96,
+        "cpu": 65_536,
+        "cpu_more": 24_000,
+        "cpu_turns": 16_000,
+        "gpu": 96_000,
+        "gpu_smoke": 96,
+    }
+    gpu, smoke = variant.startswith("gpu"), variant.endswith("smoke")
+    more = variant in ("cpu_more", "cpu_turns")
     world = {
         "seed": 11,
-        "length": length,
+        "length": lengths[variant],
         "families": (*FAMILIES, ("cuts", 0.25), ("returns", 0.15)) if gpu else FAMILIES,
         "frames": ((1, 0.35), (9, 0.30), (17, 0.30), (33, 0.05)),
         "sizes": LARGE_SIZES if gpu else SMALL_SIZES,
@@ -54,10 +62,14 @@ def get_config(variant: str = "cpu") -> ConfigDict:
         world["families"] = (*FAMILIES, ("cuts", 0.05), ("returns", 0.20))
         world["frames"] = ((1, 0.10), (17, 0.40), (33, 0.50))
         world["sizes"] = ((64, 64, 0.8), (64, 96, 0.1), (96, 64, 0.1))
+    if variant == "cpu_turns":  # what connects two ends: a smooth way, and looks that change on it
+        world["seed"] = 15
+        world["families"] = (*FAMILIES, ("cuts", 0.12), ("returns", 0.20), ("turns", 0.35))
+        world["frames"] = ((1, 0.10), (17, 0.35), (33, 0.55))
     heldout = {
         **world,
         "seed": 12,
-        "length": 32 if smoke else {"cpu": 1024, "cpu_more": 256, "gpu": 2048}[variant],
+        "length": 32 if smoke else {"cpu": 1024, "gpu": 2048}.get(variant, 256),
     }
     train = {"kind": "world", "world": world}
     if gpu or more:

@@ -92,6 +92,9 @@ class SceneState:
       marks: bites, strokes of paint and strings.
       parent: per object, the object it is a piece of (it comes alive when that one dies), or -1; () = no
         pieces.
+      turned: `[f]` float32, share of the way from the looks of object 0 to those of object 1, which it
+        becomes: they have one place, and from one half on the second is alive, and the first no more. None =
+        nothing becomes anything.
       shot: `[f]` int32, number of the shot, from 0; it grows at every cut. None = one shot.
       grid: `[f rows columns]` int8, the board of a grid game (`worlds.bench.grid.CELLS`). None = no board.
       rounding: `[f o 3]` float64, what (x, y, angle) lost when they became float32, so that a state drawn
@@ -112,6 +115,7 @@ class SceneState:
     occluder: tuple[bool, ...] = ()
     marks: tuple[Mark, ...] = ()
     parent: tuple[int, ...] = ()
+    turned: np.ndarray | None = None
     shot: np.ndarray | None = None
     grid: np.ndarray | None = None
     rounding: np.ndarray | None = None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sora_jax.worlds.facts import STILL, Facts, ObjectFacts
+from sora_jax.worlds.facts import BECOMES, STILL, Facts, ObjectFacts
 
 MOST_BYTES = 250  # of any caption; with the end token this stays under `source.TEXT_BOUND`
 USUAL_BYTES = 200  # sentences that can be missed are, beyond this
@@ -24,6 +24,7 @@ RELATION_WORDS = {
     "below": ("below",),
 }
 HIT_WORDS = (("hits", "hitting"), ("bumps into", "bumping into"), ("collides with", "colliding with"))
+BECOME_WORDS = (("turns into", "turning into"), ("becomes", "becoming"), ("changes into", "changing into"))
 BACKGROUNDS = ("The background is plain white.", "Plain white background.", "On a plain white background.")
 
 
@@ -164,6 +165,8 @@ def _short(facts: Facts, voice: _Voice) -> str:
     def noun(group: _Group) -> str:
         return _noun(group, size=size)
 
+    if became := _becoming(facts, home, voice, noun, finite=finite):
+        return became
     hit = next(((i, j) for verb, i, j in facts.events if verb == "hits"), None)
     if hit:
         verb = voice.of(HIT_WORDS)[0 if finite else 1]
@@ -191,6 +194,16 @@ def _short(facts: Facts, voice: _Voice) -> str:
             said.setdefault(action, []).append(noun(group))
     clauses = [f"{_list(nouns)} {action}" for action, nouns in said.items()]
     return _list([*clauses, *bare]) if len(clauses) + len(bare) < 3 else ", ".join([*clauses, *bare])
+
+
+def _becoming(
+    facts: Facts, home: dict[int, _Group], voice: _Voice, noun: Callable[[_Group], str], *, finite: bool
+) -> str | None:
+    """ "a red circle turns into a blue square", where one does."""
+    for verb, i, j in facts.events:
+        if verb == BECOMES:
+            return f"{noun(home[i])} {voice.of(BECOME_WORDS)[0 if finite else 1]} {noun(home[j])}"
+    return None
 
 
 def _pairs(facts: Facts, home: dict[int, _Group]) -> list[tuple[_Group, str, _Group]]:
@@ -237,7 +250,10 @@ def _descriptive(facts: Facts, voice: _Voice, *, usual: int = USUAL_BYTES) -> st
         return _noun(group, size=False, definite=True)
 
     opening, bare = [], []
-    for group in groups:
+    became = _becoming(facts, home, voice, lambda group: _noun(group, size=True), finite=True)
+    if became:
+        opening.append(became)
+    for group in [] if became else groups:
         noun = _noun(group, size=True)
         motion = _motion(group, voice, finite=True)
         (opening.append(f"{noun} {motion}") if motion else bare.append(noun))
@@ -247,7 +263,7 @@ def _descriptive(facts: Facts, voice: _Voice, *, usual: int = USUAL_BYTES) -> st
     for verb, i, j in facts.events:
         if j < 0:
             solo.setdefault(home[i], []).append(verb)
-        elif frozenset((i, j)) not in met:
+        elif verb != BECOMES and frozenset((i, j)) not in met:
             met.add(frozenset((i, j)))
             sentences.append(f"{again(home[i])} {voice.of(HIT_WORDS)[0]} {again(home[j])}")
     for group, verbs in solo.items():

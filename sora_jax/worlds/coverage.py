@@ -15,6 +15,8 @@ from jaxtyping import Float
 from sora_jax.types import Body
 from sora_jax.worlds import scene as scene_lib
 
+DIRECTIONS = 64  # in which an outline between two shapes has a corner, beside the corners of both
+
 
 def circle_coverage(
     center: Float[np.ndarray, "f 2"], radius: float, *, origin: np.ndarray, window: tuple[int, int]
@@ -53,7 +55,7 @@ def _second_difference(area: np.ndarray, *, scale: float) -> np.ndarray:
 def polygon_coverage(
     corners: Float[np.ndarray, "f v 2"], *, origin: np.ndarray, window: tuple[int, int]
 ) -> Float[np.ndarray, "f i j"]:
-    """Coverage of the pixels of a window by a convex polygon; arguments as `circle_coverage`.
+    """Coverage of the pixels of a window by a polygon that does not cross itself; else as `circle_coverage`.
 
     The area of row i left of X is the sum over edges of +-integral of max(0, X - x_edge(y)) dy, and the
     integrand's mean over a linear stretch is elementary.
@@ -94,17 +96,71 @@ def object_coverage(
       height, width: of the frame, pixels; the window always lies within it.
     """
     scale = min(height, width) / scene_lib.SHORT_SIDE
-    center = position * (scale, -scale) + (width / 2, height / 2)
-    across = math.ceil(2 * scene_lib.reach(body) * scale) + 2
-    window = min(across, height), min(across, width)
-    first = np.floor(center - across / 2).astype(np.int64)
-    origin = first.clip(0, (width - window[1], height - window[0]))
+    center, origin, window = _window(scene_lib.reach(body), position, height=height, width=width)
     area = math.pi * (body.radius * scale) ** 2
     if body.shape == "circle":
         return circle_coverage(center, body.radius * scale, origin=origin, window=window), origin, area
-    corners = scene_lib.outline(body.shape, body.radius) * scale
-    cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
-    turned = np.stack(
-        [cos * corners[:, 0] - sin * corners[:, 1], -sin * corners[:, 0] - cos * corners[:, 1]], -1
+    corners = scene_lib.outline(body.shape, body.radius)[None] * scale
+    return (
+        polygon_coverage(_turned(corners, angle) + center[:, None], origin=origin, window=window),
+        origin,
+        area,
     )
-    return polygon_coverage(turned + center[:, None], origin=origin, window=window), origin, area
+
+
+def between(
+    first: Body,
+    second: Body,
+    share: Float[np.ndarray, " f"],
+    position: np.ndarray,
+    angle: np.ndarray,
+    *,
+    height: int,
+    width: int,
+) -> tuple[Float[np.ndarray, "f i j"], np.ndarray, Float[np.ndarray, " f"]]:
+    """As `object_coverage`, of an object that is `share` of the way from one body to another.
+
+    The distance from its centre to its edge, along every direction, is that share of the way between theirs.
+
+    Returns:
+      the coverage, the window's origin `[f 2]`, and the areas in pixels.
+    """
+    scale = min(height, width) / scene_lib.SHORT_SIDE
+    reach = max(scene_lib.reach(first), scene_lib.reach(second))
+    center, origin, window = _window(reach, position, height=height, width=width)
+    outlines = [scene_lib.outline(b.shape, b.radius) for b in (first, second) if b.shape != "circle"]
+    directions = [np.arange(DIRECTIONS) * (2 * math.pi / DIRECTIONS)]
+    directions += [np.arctan2(corners[:, 1], corners[:, 0]) for corners in outlines]
+    angles = np.unique(np.concatenate(directions) % (2 * math.pi))
+    ends = [scene_lib.radii(b.shape, b.radius * scale, angles) for b in (first, second)]
+    away = (1 - share)[:, None] * ends[0] + share[:, None] * ends[1]
+    corners = away[..., None] * np.stack([np.cos(angles), np.sin(angles)], -1)
+    coverage = polygon_coverage(_turned(corners, angle) + center[:, None], origin=origin, window=window)
+    following = np.roll(corners, -1, axis=1)
+    area = (corners[..., 0] * following[..., 1] - corners[..., 1] * following[..., 0]).sum(1) / 2
+    for body, there in ((first, share == 0), (second, share == 1)):
+        if body.shape == "circle":  # exact, where it is one
+            coverage[there] = circle_coverage(
+                center[there], body.radius * scale, origin=origin[there], window=window
+            )
+            area[there] = math.pi * (body.radius * scale) ** 2
+    return coverage, origin, area
+
+
+def _window(
+    reach: float, position: np.ndarray, *, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    """Centres in pixels, and the first column and row and the size of a window that follows them."""
+    scale = min(height, width) / scene_lib.SHORT_SIDE
+    center = position * (scale, -scale) + (width / 2, height / 2)
+    across = math.ceil(2 * reach * scale) + 2
+    window = min(across, height), min(across, width)
+    first = np.floor(center - across / 2).astype(np.int64)
+    return center, first.clip(0, (width - window[1], height - window[0])), window
+
+
+def _turned(corners: Float[np.ndarray, "f v 2"], angle: np.ndarray) -> Float[np.ndarray, "f v 2"]:
+    """Corners about the origin, turned by `[f]` radians; y points up before and down after."""
+    cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    x, y = corners[..., 0], corners[..., 1]
+    return np.stack([cos * x - sin * y, -sin * x - cos * y], -1)

@@ -14,6 +14,7 @@ from sora_jax.worlds import scene as scene_lib
 
 RELATIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, 1), "below": (0, -1)}
 OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+BECOMES = "turns into"  # the event of an object that another was
 STILL = "still"  # the direction word of an object at rest
 CLEAR_ANGLE = 1.5  # a relation holds when its axis has this many times the other's offset
 STILL_SPEED = 0.05  # world units per second
@@ -46,8 +47,8 @@ class Facts:
         every frame, each pair in both directions.
       events: (verb, i, j) in order of time, j = -1 where no second object takes part; verbs are "hits",
         "bounces off the left wall" (right wall, floor, ceiling), "falls", "is thrown " + a compass word,
-        "leaves on the left and comes back" (on the right, at the top, at the bottom).
-      count: of objects; None where a prompt leaves it open.
+        "leaves on the left and comes back" (on the right, at the top, at the bottom), "turns into".
+      count: of objects, what another turns into not counted; None where a prompt leaves it open.
     """
 
     objects: tuple[ObjectFacts, ...]
@@ -65,7 +66,8 @@ def facts(state: SceneState) -> Facts:
     objects = tuple(_object(state, k) for k in range(len(state.bodies)))
     seen = np.array([state.visible[:, k].max() > 0 for k in range(len(objects))])
     events = tuple((verb, i, j) for _, verb, i, j in state.events)
-    return Facts(objects=objects, relations=_relations(state), events=events, count=int(seen.sum()))
+    count = int(seen.sum()) - sum(verb == BECOMES for verb, *_ in events)
+    return Facts(objects=objects, relations=_relations(state), events=events, count=count)
 
 
 def _object(state: SceneState, k: int) -> ObjectFacts:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sora_jax.types import Body
-from sora_jax.worlds import returning
+from sora_jax.worlds import returning, turning
 from sora_jax.worlds import scene as scene_lib
 from sora_jax.worlds.placing import (
     TRIES,
@@ -52,7 +52,10 @@ def shows_held_out(scene: Scene) -> bool:
     """Whether an object is of a held-out (colour, shape) or sets out in a held-out (colour, direction)."""
     if any(map(shows_held_out, scene.later)):
         return True
-    for body, (x, y) in zip(scene.bodies, scene.velocity.tolist(), strict=True):
+    ways = list(zip(scene.bodies, scene.velocity.tolist(), strict=True))
+    if scene.turn is not None:
+        ways.append((scene.turn.into or scene.bodies[0], list(scene.turn.velocity)))
+    for body, (x, y) in ways:
         word = scene_lib.direction_word(x, y) if x or y else None
         if scene_lib.held_out(body.color, body.shape, direction=word):
             return True
@@ -269,6 +272,11 @@ def returns(draw: Draw) -> Scene:
     return returning.find(draw) or uniform(draw)
 
 
+def turns(draw: Draw) -> Scene:
+    """Something comes to another way, and perhaps to other looks; too short a clip shows plain motion."""
+    return turning.find(draw) or uniform(draw)
+
+
 FAMILIES: dict[Family, Callable[[Draw], Scene]] = {
     "uniform": uniform,
     "parabola": parabola,
@@ -278,4 +286,5 @@ FAMILIES: dict[Family, Callable[[Draw], Scene]] = {
     "arrangement": arrangement,
     "cuts": cuts,
     "returns": returns,
+    "turns": turns,
 }

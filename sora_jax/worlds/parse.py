@@ -2,7 +2,7 @@
 
 A sentence is taken as noun phrases with text between them. Text that is no mere connector is a predicate; it
 belongs to the noun phrases before it, back to the last predicate ("a red circle and a blue square moving
-left": both move), and if it ends in a relation or in "hits" the next noun phrase is its object.
+left": both move), and if it ends in a relation, "hits" or "turns into" the next noun phrase is its object.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 
 from sora_jax.worlds import scene as scene_lib
-from sora_jax.worlds.facts import STILL, Facts, ObjectFacts
+from sora_jax.worlds.facts import BECOMES, STILL, Facts, ObjectFacts
 
 NUMBERS = {"a": 1, "an": 1, "one": 1, "another": 1, "two": 2, "three": 3, "four": 4, "five": 5}
 NUMBERS |= {str(k): k for k in range(1, 6)}
@@ -54,6 +54,9 @@ _RELATION = re.compile(
 _HIT = re.compile(
     r"\b(?:hits?|hitting|bump(?:s|ing)? into|collid(?:es?|ing) with|strik(?:es?|ing)|crash(?:es|ing)? into)"
     r"\s*$"
+)
+_BECOME = re.compile(
+    r"\b(?:(?:turn(?:s|ing)?|chang(?:es?|ing)|morph(?:s|ing)?|transform(?:s|ing)?) into|becom(?:es?|ing))\s*$"
 )
 _WALL = rf"(?:off|against|from) (?:of )?the ({_any(WALL_WORDS)})"
 _BOUNCE = re.compile(rf"\bbounc(?:es?|ing) {_WALL}(?:,? and then (?:bounces? )?{_WALL})?")
@@ -116,18 +119,19 @@ def parse_prompt(text: str) -> Facts | None:
 
     Args:
       text: English; colours of `scene.PALETTE`, shapes, sizes, counts to five, eight directions, two speeds,
-        four relations, hits, bounces, falls, throws, and leaving to come back.
+        four relations, hits, bounces, falls, throws, leaving to come back, and turning into something else.
     """
     story = _Story()
     for sentence in re.split(r"[.;!?]+", text.lower()):
         _read(sentence.strip(), story)
     if not story.objects:
         return None
+    became = {j for verb, _, j in story.events if verb == BECOMES}
     return Facts(
         objects=tuple(story.objects),
         relations=tuple(story.relations),
         events=tuple(story.events),
-        count=len(story.objects) if story.counted else None,
+        count=len(story.objects) - len(became) if story.counted else None,
     )
 
 
@@ -155,18 +159,18 @@ def _predicate(text: str, subjects: list[int], story: _Story) -> Callable[[list[
     text = _ORIGIN.sub("", text.replace(leave[0], " ", 1) if leave else text)
     if re.search(r"\b(?:both|all)\b", text):
         subjects = list(range(len(story.objects)))
-    relation, hit = _RELATION.search(text), _HIT.search(text)
+    relation, hit, become = _RELATION.search(text), _HIT.search(text), _BECOME.search(text)
     if relation:
         word = f"{relation['side']} of" if relation["side"] else "above" if relation["above"] else "below"
         text = text[: relation.start()]
-    elif hit:
-        text = text[: hit.start()]
+    elif met := hit or become:
+        text = text[: met.start()]
 
     def act(objects: list[int]) -> None:
         if relation:
             story.relations.extend((i, word, j) for i in subjects for j in objects)
         else:
-            story.events.extend(("hits", i, j) for i in subjects for j in objects)
+            story.events.extend(("hits" if hit else BECOMES, i, j) for i in subjects for j in objects)
 
     def event(verb: str) -> None:
         story.events.extend((verb, i, -1) for i in subjects)
@@ -192,7 +196,7 @@ def _predicate(text: str, subjects: list[int], story: _Story) -> Callable[[list[
         story.state(subjects, direction=_compass(heading))
     if speed:
         story.state(subjects, speed=SPEED_WORDS[speed[1]])
-    return act if relation or hit else None
+    return act if relation or hit or become else None
 
 
 def _compass(found: re.Match) -> str:

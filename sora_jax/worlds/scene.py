@@ -57,7 +57,31 @@ CARDINAL: tuple[str, ...] = ("left", "right", "up", "down")
 DIAGONAL: tuple[str, ...] = tuple(word for word in DIRECTIONS if word not in CARDINAL)
 DIRECTION_JITTER = math.radians(12)
 
-Family = Literal["uniform", "parabola", "bounce", "collision", "beside", "arrangement", "cuts", "returns"]
+Family = Literal[
+    "uniform", "parabola", "bounce", "collision", "beside", "arrangement", "cuts", "returns", "turns"
+]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Turn:
+    """Another way that an object comes to, and perhaps other looks.
+
+    From `start` to `end` its centre follows the cubic Hermite curve between the two ways, without a jump of
+    its place or velocity; its angle and its looks change evenly (`coverage.between`).
+
+    Attributes:
+      start, end: seconds.
+      position, velocity: (x, y) at `end`, world units and world units/s.
+      angle: at `end`, radians.
+      into: what it becomes; None = its looks stay.
+    """
+
+    start: float
+    end: float
+    position: tuple[float, float]
+    velocity: tuple[float, float]
+    angle: float
+    into: Body | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,6 +100,7 @@ class Scene:
       frames, height, width: of the clip, pixels.
       fps: frames per second; frame k is the instant k / fps.
       background: RGB in [0, 1].
+      turn: of its only object; None = it goes on as it began.
       later: the shots that follow this one, of the same bodies; their `frames` are counted on their own.
     """
 
@@ -94,6 +119,7 @@ class Scene:
     width: int
     fps: float
     background: tuple[float, float, float] = BACKGROUND
+    turn: Turn | None = None
     later: tuple[Scene, ...] = ()
 
 
@@ -129,6 +155,18 @@ def outline(shape: Shape, radius: float) -> Float[np.ndarray, "v 2"]:
             return corner * np.stack([np.cos(angles), np.sin(angles)], -1)
         case _:
             raise ValueError(f"a {shape} has no corners: outline() is for {SHAPES[1:]}")
+
+
+def radii(shape: Shape, radius: float, angles: Float[np.ndarray, " a"]) -> Float[np.ndarray, " a"]:
+    """Distances from the centroid to the edge along `angles`, at the shape's angle 0."""
+    if shape == "circle":
+        return np.full(len(angles), radius)
+    corners = outline(shape, radius)
+    edges = np.roll(corners, -1, axis=0) - corners
+    normals = np.stack([edges[:, 1], -edges[:, 0]], -1) / np.linalg.norm(edges, axis=1)[:, None]
+    away = (normals * corners).sum(1)  # of each edge's line from the centroid
+    toward = np.stack([np.cos(angles), np.sin(angles)], -1) @ normals.T
+    return np.where(toward > 1e-9, away / np.maximum(toward, 1e-9), np.inf).min(1)
 
 
 _REACH = {s: 1.0 if s == "circle" else float(np.hypot(*outline(s, 1.0).T).max()) for s in SHAPES}

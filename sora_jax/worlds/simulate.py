@@ -8,6 +8,7 @@ import numpy as np
 import pymunk
 
 from sora_jax.types import SceneState
+from sora_jax.worlds import facts as facts_lib
 from sora_jax.worlds import scene as scene_lib
 from sora_jax.worlds import state as state_lib
 from sora_jax.worlds.scene import Scene
@@ -27,6 +28,8 @@ def evolve(scene: Scene) -> SceneState:
     shots = (scene, *scene.later)
     lengths = [shot.frames for shot in shots]
     starts = np.cumsum([0, *lengths[:-1]]) / scene.fps
+    if scene.turn is not None:
+        return _turning(scene, scene.turn)
     *arrays, events = zip(*map(_motion, shots), strict=True)
     position, velocity, angle, contact, wall_contact = map(np.concatenate, arrays)
     return state_lib.make(
@@ -44,6 +47,42 @@ def evolve(scene: Scene) -> SceneState:
         ),
         background=scene.background,
         shot=np.repeat(np.arange(len(shots), dtype=np.int32), lengths) if scene.later else None,
+    )
+
+
+def _turning(scene: Scene, turn: scene_lib.Turn) -> SceneState:
+    """The state of an object that comes to another way, and of what it becomes."""
+    seconds = (np.arange(scene.frames) / scene.fps)[:, None]
+    length, share = turn.end - turn.start, (seconds - turn.start) / (turn.end - turn.start)
+    begun, later = scene.velocity[0], np.array(turn.velocity)
+    ends = scene.position[0] + turn.start * begun, np.array(turn.position)
+    s = share.clip(0, 1)
+    # The cubic Hermite basis, and its slope by s.
+    basis = 2 * s**3 - 3 * s**2 + 1, 3 * s**2 - 2 * s**3, s**3 - 2 * s**2 + s, s**3 - s**2
+    slope = 6 * s**2 - 6 * s, 6 * s - 6 * s**2, 3 * s**2 - 4 * s + 1, 3 * s**2 - 2 * s
+    knots = ends[0], ends[1], length * begun, length * later
+    curve, tangent = (sum(b * k for b, k in zip(bs, knots, strict=True)) for bs in (basis, slope))
+    before, after = share < 0, share > 1
+    position = np.where(before, scene.position[0] + seconds * begun, curve)
+    position = np.where(after, ends[1] + (seconds - turn.end) * later, position)
+    velocity = np.where(before, begun, np.where(after, later, tangent / length))
+    angle = (1 - s) * scene.angle[0] + s * turn.angle
+    bodies = (*scene.bodies, turn.into) if turn.into else scene.bodies
+    more = {}
+    if turn.into:
+        turned = s[:, 0].astype(np.float32)
+        more["turned"] = turned
+        more["alive"] = np.stack([turned < 0.5, turned >= 0.5], 1)
+        more["events"] = ((turn.start, facts_lib.BECOMES, 0, 1),)
+    every = np.ones((1, len(bodies), 1))
+    return state_lib.make(
+        bodies,
+        position[:, None] * every,
+        velocity[:, None] * every,
+        angle * every[..., 0],
+        family=scene.family,
+        background=scene.background,
+        **more,
     )
 
 

@@ -62,6 +62,7 @@ def film(state: SceneState, *, height: int, width: int) -> tuple[UInt8[np.ndarra
         alive=state.alive,
         occluder=state.occluder,
         marks=state.marks,
+        turned=state.turned,
     )
     return video, dataclasses.replace(state, visible=visible)
 
@@ -76,7 +77,8 @@ def shots(state: SceneState) -> list[tuple[int, SceneState]]:
     found = []
     for first in np.unique(state.shot, return_index=True)[1].tolist():
         own = state.shot == state.shot[first]
-        fields = ("position", "velocity", "angle", "visible", "contact", "wall_contact", "alive", "rounding")
+        fields = ("position", "velocity", "angle", "visible", "contact", "wall_contact", "alive", "turned")
+        fields += ("rounding",)
         cut = {n: getattr(state, n)[own] for n in fields if getattr(state, n) is not None}
         found.append((first, dataclasses.replace(state, **cut, events=(), shot=None)))
     return found

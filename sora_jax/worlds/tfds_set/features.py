@@ -81,10 +81,11 @@ def to_example(clip: Clip) -> dict[str, Any]:
     }
     if clip.state is not None:
         state = clip.state
-        if state.occluder or state.marks or state.parent or state.shot is not None or state.grid is not None:
+        more = (state.shot, state.grid, state.turned)
+        if state.occluder or state.marks or state.parent or any(array is not None for array in more):
             raise ValueError(
-                f"clip {clip.id} of family {state.family} has screens, marks, pieces, shots or a board, "
-                "which this layout does not hold: make benchmark clips anew from (seed, index)"
+                f"clip {clip.id} of family {state.family} has screens, marks, pieces, shots, a board or a "
+                "change of looks, which this layout does not hold: make such clips anew from (seed, index)"
             )
         example["state"] = {
             **{name: getattr(state, name) for name in _ARRAYS},
