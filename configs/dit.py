@@ -192,9 +192,9 @@ def get_config(variant: str = "cpu") -> ConfigDict:
             config.train.update(total_steps=100_000, ema_decay=0.9999)
         case _:
             raise ValueError(
-                f"no variant {variant!r} of configs/dit.py: use smoke, cpu, cpu_more, cpu_counts, "
-                "cpu_turns, gpu or gpu_more; phyworld_ before smoke, cpu or gpu; permanence_ before smoke or cpu; or "
-                "s, b, l, xl, 2b, 7b or wan-1.3b"
+                f"no variant {variant!r} of configs/dit.py: use smoke, cpu, cpu_more, cpu_counts, cpu_turns, "
+                "gpu or gpu_more; phyworld_ before smoke, cpu or gpu; permanence_ before smoke or cpu; or s, "
+                "b, l, xl, 2b, 7b or wan-1.3b"
             )
     return config
 

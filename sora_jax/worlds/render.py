@@ -68,9 +68,10 @@ def render(
             coverage *= 1 - marks_lib.bite_coverage(
                 bite, position[:, k], angle[:, k], height=height, width=width, origin=origin, window=window
             )
-        there = None if alive is None else alive[:, k] if turned is None or k else alive[:, :2].any(1)
-        if there is not None and not there.all():
-            coverage *= there[:, None, None]
+        if alive is not None:
+            there = np.any(alive[:, [k]] if turned is None or k else alive[:, :2], axis=1, keepdims=True)
+            if not there.all():
+                coverage *= there[..., None]
         passing = sliding_window_view(through, window, axis=(1, 2), writeable=True)  # pyright: ignore
         behind = passing[every, row, column]
         seen = behind * coverage
