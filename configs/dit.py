@@ -152,7 +152,8 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 config.train.update(total_steps=800)
                 config.optimizer.update(cooldown_steps=550)
             if variant == "cpu_turns":
-                config.data.update(row_tokens=240, max_segments=8)
+                # Two clips of 144 tokens, or one and two of 80.
+                config.data.update(rows=13, row_tokens=304, max_segments=8)
                 config.objective.known.update(none=0.53, both_ends=0.18)
                 config.objective.update(logit_mean=1.2)
                 config.train.update(total_steps=900)

@@ -42,7 +42,7 @@ def guided(
     Args:
       guidance_scale: 1 = off, 0 = unconditional.
       interval: (lowest, highest) level t, both included, at which a token is guided. An evaluation in which
-        no unknown token's level lies inside makes no unconditional call.
+        no unknown token's level lies inside makes no unconditional and no blind call.
       unconditional: the batch without its captions; to be given where `batch.text` holds embeddings.
       context_scale: 1 = off. A batch without known tokens makes no blind call.
       noise: what the blind side sees in place of known tokens; needed where `context_scale` is not 1.
@@ -75,7 +75,7 @@ def guided(
         def by_context() -> Array:
             assert noise is not None  # checked above
             blind = velocity_fn(*conditioning.hide_known(xt, t, batch, noise=noise), batch)
-            return jnp.where(free[..., None], (context_scale - 1) * (cond - blind), 0.0)
+            return jnp.where(inside[..., None], (context_scale - 1) * (cond - blind), 0.0)
 
         nothing = functools.partial(jnp.zeros_like, cond)
         out = cond
@@ -83,7 +83,8 @@ def guided(
             whole = (low, high) == (0, 1)
             out = out + (by_text() if whole else jax.lax.cond(jnp.any(inside), by_text, nothing))
         if context_scale != 1:
-            out = out + jax.lax.cond(jnp.any(real & known), by_context, nothing)
+            asked = jnp.any(real & known) & jnp.any(inside)
+            out = out + jax.lax.cond(asked, by_context, nothing)
         return out
 
     return guided_velocity
