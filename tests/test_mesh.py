@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,21 +16,6 @@ EVERY = (
     *("data=2,tensor=2,context=2", "data=2,tensor=2,context=2 ring", "data=1,context=8 ring"),
     "data=2,fsdp=2,context=2 xla offload",
 )
-
-
-def trained(meshes: tuple[str, ...], *, steps: int, seconds: int) -> dict[str, dict]:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(SCRIPT.parent.parent),
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-    }
-    command = [sys.executable, str(SCRIPT), str(steps), *meshes]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=seconds, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def check(results: dict[str, dict], meshes: tuple[str, ...]) -> None:
@@ -50,10 +32,10 @@ def check(results: dict[str, dict], meshes: tuple[str, ...]) -> None:
         assert set(found["cut"]) == {axis for axis in ("fsdp", "tensor") if sides.get(axis, "1") != "1"}, name
 
 
-def test_meshes_of_every_axis_train_as_one_device():
-    check(trained(FAST, steps=3, seconds=800), FAST)
+def test_meshes_of_every_axis_train_as_one_device(on_eight_devices):
+    check(json.loads(on_eight_devices(SCRIPT, 3, *FAST, seconds=800)), FAST)
 
 
 @pytest.mark.slow
-def test_all_meshes_train_ten_steps_as_one_device():
-    check(trained(EVERY, steps=10, seconds=3000), EVERY)
+def test_all_meshes_train_ten_steps_as_one_device(on_eight_devices):
+    check(json.loads(on_eight_devices(SCRIPT, 10, *EVERY, seconds=3000)), EVERY)

@@ -121,6 +121,15 @@ def test_the_context_is_extrapolated_from_its_absence(batch):
     np.testing.assert_allclose(same, led(batch.tokens, LEVEL, unknown), rtol=1e-6)
     jax.effects_barrier()
     assert len(calls) == 3  # nothing is known: the blind side is not asked
+    above = jax.jit(guidance.guided(counted, **options, interval=(0.6, 1.0)))
+    np.testing.assert_allclose(above(batch.tokens, LEVEL, batch)[0, 2:4], plain[0, 2:4], rtol=1e-6)
+    jax.effects_barrier()
+    assert len(calls) == 5  # tokens 4 and 5 are asked about
+    calls.clear()
+    low = above(batch.tokens, LEVEL / 2, batch)
+    np.testing.assert_allclose(low, led(batch.tokens, LEVEL / 2, batch), rtol=1e-6)
+    jax.effects_barrier()
+    assert len(calls) == 1
 
 
 def test_parts_are_told_apart_where_noise_is_high(batch):

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -158,14 +155,9 @@ def test_padding_and_queries_without_keys_are_exactly_zero(both):
     assert unseen.any() and (key[unseen] == 0).all() and (value[unseen] == 0).all()
 
 
-def test_a_ring_of_four_devices_equals_the_plain_attention():
+def test_a_ring_of_four_devices_equals_the_plain_attention(on_eight_devices):
     """As above, with tokens of a segment on several devices, and queries that find no key on most."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
-    script = [sys.executable, str(Path(__file__).with_name("ring_on_a_mesh.py"))]
-    done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    said = json.loads(done.stdout)
+    said = json.loads(on_eight_devices(Path(__file__).with_name("ring_on_a_mesh.py"), seconds=300))
     assert set(said) == {"ring", "ring_splash"}
     for found in said.values():
         assert max(found["apart"]) < 2e-4 and found["zero"]

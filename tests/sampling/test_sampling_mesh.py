@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -40,18 +37,7 @@ def expected(alone) -> list[np.ndarray]:
     return script.sample(*alone)
 
 
-def check(names: tuple[str, ...], alone, expected: list[np.ndarray], out: Path, *, seconds: int) -> None:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(SCRIPT.parents[2]),
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-    }
-    command = [sys.executable, str(SCRIPT), str(out), *names]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=seconds, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+def check(names: tuple[str, ...], alone, expected: list[np.ndarray], out: Path) -> None:
     found = np.load(out)
     for number, one in enumerate(expected):
         assert one.std() > 0.1
@@ -64,13 +50,19 @@ def check(names: tuple[str, ...], alone, expected: list[np.ndarray], out: Path, 
         np.testing.assert_allclose(found[f"encoded/{number}"], clip.latents, atol=1e-4)
 
 
-def test_a_mesh_of_three_axes_samples_and_encodes_what_one_device_does(alone, expected, tmp_path):
-    check(FAST, alone, expected, tmp_path / "found.npz", seconds=400)
+def test_a_mesh_of_three_axes_samples_and_encodes_what_one_device_does(
+    on_eight_devices, alone, expected, tmp_path
+):
+    out = tmp_path / "found.npz"
+    on_eight_devices(SCRIPT, out, *FAST, seconds=400)
+    check(FAST, alone, expected, out)
 
 
 @pytest.mark.slow
-def test_every_mesh_samples_what_one_device_does(alone, expected, tmp_path):
-    check(EVERY, alone, expected, tmp_path / "found.npz", seconds=2000)
+def test_every_mesh_samples_what_one_device_does(on_eight_devices, alone, expected, tmp_path):
+    out = tmp_path / "found.npz"
+    on_eight_devices(SCRIPT, out, *EVERY, seconds=2000)
+    check(EVERY, alone, expected, out)
 
 
 def test_rows_are_padded_to_the_kernel_s_blocks_and_the_video_is_the_same(alone, expected):

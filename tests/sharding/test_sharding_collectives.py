@@ -4,9 +4,6 @@ Left to itself the partitioner gathered activations: 32 MB and 88 MB where 0.4 M
 """
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,23 +15,8 @@ HEADS, TEXT_WIDTH, TEXT = 2, 32, 224
 
 
 @pytest.fixture(scope="module")
-def found():
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-    }
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+def found(on_eight_devices):
+    return json.loads(on_eight_devices(SCRIPT, seconds=500))
 
 
 def sent(found, mesh: str) -> dict[str, float]:

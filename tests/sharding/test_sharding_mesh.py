@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +12,8 @@ SCRIPT = Path(__file__).with_name("mesh_training.py")
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(SCRIPT.parents[2]),
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-    }
-    command = [sys.executable, str(SCRIPT), str(tmp_path_factory.mktemp("mesh"))]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+def results(on_eight_devices, tmp_path_factory):
+    return json.loads(on_eight_devices(SCRIPT, tmp_path_factory.mktemp("mesh"), seconds=500))
 
 
 @pytest.mark.parametrize("name", ["fsdp", "three"])
