@@ -34,7 +34,7 @@ BARS = {
         ("two objects", "relation left/right", 85),
     ],
 }
-BARS |= {"cpu_more": BARS["gpu"], "gpu_more": BARS["gpu"]}  # on from what the gpu tier made
+BARS |= dict.fromkeys(("cpu_more", "cpu_turns", "gpu_more"), BARS["gpu"])  # on from what the gpu tier made
 SHOWN = (
     "count",
     "color",

@@ -18,7 +18,8 @@ from sora_jax.stages import Stage
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
-TIERS = ("smoke", "cpu", "cpu_more", "gpu", "gpu_more")
+TIERS = ("smoke", "cpu", "cpu_more", "cpu_turns", "gpu", "gpu_more")
+GOING_ON = ("cpu_more", "cpu_turns", "gpu_more")  # from what is shipped
 LATENTS = {"gpu_more": "gpu"}  # tier -> its variant of configs/latents.py, where that is not its own
 NAMES = (
     *("autoencoder", "freeze", "latents", "first", "first export"),
@@ -30,13 +31,13 @@ SHIPPED = "gpu-128px"  # whose autoencoder the gpu tier takes: a convolution, it
 def stages_of(tier: str, run: Path) -> list[Stage]:
     """Every stage of a tier, in the order of `NAMES`.
 
-    The gpu tier and those that go on from it (`cpu_more`, in two parts, and `gpu_more`) take the shipped
+    The gpu tier and those that go on from what is shipped (`cpu_more` in two parts) take the shipped
     autoencoder.
     """
     ae, frozen, latents, first, dit, model = (
         str(run / name) for name in ("autoencoder", "frozen", "latents", "first", "transformer", "model")
     )
-    shipped = tier in ("gpu", "cpu_more", "gpu_more")
+    shipped = tier in ("gpu", *GOING_ON)
     if shipped:
         frozen = SHIPPED
     prompts = str(run / "prompts.jsonl")
@@ -106,7 +107,7 @@ def main() -> int:
     parser.add_argument("--scratch", action="store_true", help="do not start from what is shipped")
     parser.add_argument("--until", choices=NAMES, default=NAMES[-1], help="last stage to run")
     options = parser.parse_args()
-    if options.scratch and options.tier.endswith("_more"):
+    if options.scratch and options.tier in GOING_ON:
         parser.error(f"--tier {options.tier} goes on from what is shipped: leave out --scratch")
     todo = stages_of(options.tier, options.run.resolve())
     if options.scratch:

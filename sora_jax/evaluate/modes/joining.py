@@ -53,7 +53,7 @@ def connecting(bench: Bench) -> Found:
 
     def prompt(i: int, j: int) -> str:
         looks = [clips[n].state.bodies[0] for n in (i, j)]  # type: ignore[union-attr]
-        return " and ".join(f"a {b.color} {b.shape}" for b in looks)
+        return " turns into ".join(f"a {b.color} {b.shape}" for b in looks)
 
     jobs = [
         connect.connect(generator, given[i], given[j], prompt=prompt(i, j), latents=MORE, seed=i)
