@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float, UInt8
 from numpy.lib.stride_tricks import sliding_window_view
 
 from sora_jax.types import Body, Mark
-from sora_jax.worlds import coverage as coverage_lib
 from sora_jax.worlds import marks as marks_lib
 from sora_jax.worlds import scene as scene_lib
+from sora_jax.worlds.coverage import between
 from sora_jax.worlds.coverage import circle_coverage as circle_coverage
 from sora_jax.worlds.coverage import object_coverage as object_coverage
 from sora_jax.worlds.coverage import polygon_coverage as polygon_coverage
@@ -49,29 +49,26 @@ def render(
     visible = np.zeros((frames, len(bodies)), np.float32)
     every = np.arange(frames)
     order = _front_to_back(len(bodies), occluder)
-    if turned is not None:  # objects 0 and 1 are one
+    if turned is not None:  # objects 0 and 1 are one, drawn in the place of the first
         order.remove(1)
+        if alive is not None:
+            alive = np.column_stack([alive[:, :2].any(1), alive[:, 1:]])
     for k in order:
         body, color = bodies[k], np.array(scene_lib.PALETTE[bodies[k].color], np.float32)
+        where = position[:, k], angle[:, k]
         if turned is not None and k == 0:
+            coverage, origin, area = between(body, bodies[1], turned, *where, height=height, width=width)
             color = _between_colors(body, bodies[1], turned)
-            coverage, origin, area = coverage_lib.between(
-                body, bodies[1], turned, position[:, 0], angle[:, 0], height=height, width=width
-            )
         else:
-            coverage, origin, area = object_coverage(
-                body, position[:, k], angle[:, k], height=height, width=width
-            )
+            coverage, origin, area = object_coverage(body, *where, height=height, width=width)
         window, (column, row) = coverage.shape[1:], origin.T
         bites = [mark for mark in marks if mark.kind == "bite" and mark.body == k]
         for bite in bites:
             coverage *= 1 - marks_lib.bite_coverage(
-                bite, position[:, k], angle[:, k], height=height, width=width, origin=origin, window=window
+                bite, *where, height=height, width=width, origin=origin, window=window
             )
-        if alive is not None:
-            there = np.any(alive[:, [k]] if turned is None or k else alive[:, :2], axis=1, keepdims=True)
-            if not there.all():
-                coverage *= there[..., None]
+        if alive is not None and not alive[:, k].all():
+            coverage *= alive[:, k, None, None]
         passing = sliding_window_view(through, window, axis=(1, 2), writeable=True)  # pyright: ignore
         behind = passing[every, row, column]
         seen = behind * coverage
