@@ -39,6 +39,7 @@ def connect(
     video's first frame is made again (see the module's docstring).
 
     Args:
+      prompt: of the way between, such as "a red circle turns into a blue square".
       context: latents of each side that the window holds, those of the ramp included.
 
     Raises:
