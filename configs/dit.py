@@ -9,7 +9,7 @@
 | cpu | xs | 2 cores | hours, on from what is shipped | see experiments/001_release |
 | cpu_more | xs | 2 cores | 2 hours, 1300 steps | on from the gpu release: returns, few cuts |
 | cpu_counts | xs | 2 cores | 1 hour, 800 steps | on from cpu_more: what is shipped, see its card |
-| cpu_turns | xs | 2 cores | 1 hour, 900 steps | on from what is shipped: both ends, and things that turn |
+| cpu_turns | xs | 2 cores | 50 minutes, 660 steps | on from what is shipped, which it does not replace |
 | gpu | xs | one H200 | 6 minutes, 3319 steps | see experiments/001_release |
 | gpu_more | xs | one H200 | not run yet | on from what is shipped, with returns, prefixes, cudnn |
 | phyworld_cpu | nano or mu | 2 cores | see experiments/004_phyworld | |
@@ -156,8 +156,8 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 config.data.update(rows=13, row_tokens=304, max_segments=8)
                 config.objective.known.update(none=0.53, both_ends=0.18)
                 config.objective.update(logit_mean=1.2)
-                config.train.update(total_steps=900)
-                config.optimizer.update(cooldown_steps=650)
+                config.train.update(total_steps=660)
+                config.optimizer.update(cooldown_steps=480)
         case "gpu" | "gpu_more":
             # As large as may be shipped with the repository in bfloat16; every way of prompting is trained.
             config.autoencoder = "gpu-128px"

@@ -22,7 +22,7 @@ def on_eight_devices():
     """What a script prints on eight fake devices: f(script, *arguments, seconds=) -> its last line."""
 
     def run(script: Path, *arguments: object, seconds: float) -> str:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
         environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
         command = [sys.executable, str(script), *map(str, arguments)]
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Exact coverage: the share of a pixel that a circle or convex polygon covers.
+"""Exact coverage: the share of a pixel that a circle or polygon covers.
 
 Coverage of pixel (i, j) is a second difference of the area of the shape that lies above and left of a
 corner. For a circle that area has a closed form; for a polygon Green's theorem turns it into a sum over

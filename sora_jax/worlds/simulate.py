@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -25,11 +26,11 @@ def simulate(scene: Scene) -> tuple[np.ndarray, SceneState]:
 
 def evolve(scene: Scene) -> SceneState:
     """The state of a scene at every frame, not yet drawn (nothing is known of what can be seen)."""
+    if scene.turn is not None:
+        return _turning(scene, scene.turn)
     shots = (scene, *scene.later)
     lengths = [shot.frames for shot in shots]
     starts = np.cumsum([0, *lengths[:-1]]) / scene.fps
-    if scene.turn is not None:
-        return _turning(scene, scene.turn)
     *arrays, events = zip(*map(_motion, shots), strict=True)
     position, velocity, angle, contact, wall_contact = map(np.concatenate, arrays)
     return state_lib.make(
@@ -74,12 +75,12 @@ def _turning(scene: Scene, turn: scene_lib.Turn) -> SceneState:
         more["turned"] = turned
         more["alive"] = np.stack([turned < 0.5, turned >= 0.5], 1)
         more["events"] = ((turn.start, facts_lib.BECOMES, 0, 1),)
-    every = np.ones((1, len(bodies), 1))
+    for_each = functools.partial(np.repeat, repeats=len(bodies), axis=1)
     return state_lib.make(
         bodies,
-        position[:, None] * every,
-        velocity[:, None] * every,
-        angle * every[..., 0],
+        for_each(position[:, None]),
+        for_each(velocity[:, None]),
+        for_each(angle),
         family=scene.family,
         background=scene.background,
         **more,

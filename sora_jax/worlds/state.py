@@ -77,8 +77,8 @@ def shots(state: SceneState) -> list[tuple[int, SceneState]]:
     found = []
     for first in np.unique(state.shot, return_index=True)[1].tolist():
         own = state.shot == state.shot[first]
-        fields = ("position", "velocity", "angle", "visible", "contact", "wall_contact", "alive", "turned")
-        fields += ("rounding",)
+        fields = ("position", "velocity", "angle", "rounding", "visible")
+        fields += ("contact", "wall_contact", "alive", "turned")
         cut = {n: getattr(state, n)[own] for n in fields if getattr(state, n) is not None}
         found.append((first, dataclasses.replace(state, **cut, events=(), shot=None)))
     return found

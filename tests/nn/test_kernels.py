@@ -24,7 +24,6 @@ from sora_jax.nn.splash import splash_attention
 from sora_jax.sharding import context
 from sora_jax.sharding.mesh import AXES, make_mesh
 
-ROOT = Path(__file__).parents[2]
 B, N, M, K, D = 2, 256, 128, 2, 64
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).with_name("plan_collectives.py")
-ROOT = SCRIPT.parents[2]
 LAYERS, WIDTH, TOKENS = 2, 48, 1024
 HEADS, TEXT_WIDTH, TEXT = 2, 32, 224
 
