@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from sora_jax.evaluation.physics.events import event_accuracy
 from sora_jax.evaluation.physics.tracks import parse
 from sora_jax.types import Body
 from sora_jax.worlds import coverage, simulate
@@ -141,6 +142,14 @@ def test_simple_prompts_are_read(words):
     facts = parse_prompt(f"a red ball moving left {words} a blue square")
     assert facts is not None and facts.events == (("turns into", 0, 1),) and facts.count == 1
     assert [(one.color, one.shape) for one in facts.objects] == [("red", "circle"), ("blue", "square")]
+
+
+@pytest.mark.parametrize("words", ["turns into a blue square", "leaves on the left and comes back"])
+def test_what_has_no_check_is_left_out_of_the_score_of_events(clips, words):
+    _, clip = clips[0]
+    stated = parse_prompt(f"a red circle {words}")
+    assert stated is not None and stated.events
+    assert math.isnan(event_accuracy(parse(clip.video, fps=clip.fps), stated))
 
 
 def test_a_clip_too_short_for_it_shows_something_else():

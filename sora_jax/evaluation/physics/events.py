@@ -17,6 +17,7 @@ from sora_jax.evaluation.physics.tracks import Tracks
 from sora_jax.worlds.facts import Facts
 from sora_jax.worlds.scene import DIRECTIONS
 
+CHECKED = ("hits", "falls", "is thrown ", "bounces off the ")  # how the verbs begin that have a check
 WALLS = {"left wall": (-1, 0), "right wall": (1, 0), "floor": (0, -1), "ceiling": (0, 1)}
 NEAR_WALL = 1.2  # world units between an object's rim and the wall: a fast object moves as far within a frame
 STEP = 0.15  # world units an object must move to a wall, and away from it
@@ -28,12 +29,14 @@ KICK = 0.25  # world units/s by which a hit changes a velocity
 def event_accuracy(tracks: Tracks, truth: Facts, *, matched: Match | None = None) -> float:
     """Share of the stated events that happen to the right objects; NaN if none is stated, or of an image.
 
+    Events without a check (something leaves and comes back, or turns into something else) are left out.
     Objects of which the same is said take each other's place where that makes more events happen.
     """
-    if not truth.events or tracks.frames < 2:
+    told = [event for event in truth.events if event[0].startswith(CHECKED)]
+    if not told or tracks.frames < 2:
         return math.nan
     track = (matched or match(tracks, truth)).track
-    return max(float(np.mean([_happens(tracks, t, e) for e in truth.events])) for t in deals(truth, track))
+    return max(float(np.mean([_happens(tracks, t, e) for e in told])) for t in deals(truth, track))
 
 
 def _happens(tracks: Tracks, track: np.ndarray, event: tuple[str, int, int]) -> bool:
@@ -50,7 +53,7 @@ def _happens(tracks: Tracks, track: np.ndarray, event: tuple[str, int, int]) -> 
         return thrown(tracks, o, verb.removeprefix("is thrown "))
     if verb.startswith("bounces off the "):
         return bounces(tracks, o, verb.removeprefix("bounces off the "))
-    raise ValueError(f"no check for the event {verb!r}: known: hits, falls, is thrown .., bounces off the ..")
+    raise ValueError(f"no check for the event {verb!r}: known: {', '.join(CHECKED)}")
 
 
 def falls(tracks: Tracks, o: int) -> bool:
