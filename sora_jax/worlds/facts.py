@@ -99,6 +99,30 @@ def _relations(state: SceneState) -> tuple[tuple[int, str, int], ...]:
     return tuple(found)
 
 
+def ends(said: Facts) -> tuple[Facts, Facts]:
+    """What holds before anything turns into something else, and what holds after; no events.
+
+    The objects of both are those that do not come out of another, in the same order. Of what turns, no
+    direction or speed is said, nor a relation after it has.
+    """
+    into = {i: j for verb, i, j in said.events if verb == BECOMES}
+    kept = [k for k in range(len(said.objects)) if k not in into.values()]
+    before = [_at_once(said.objects[k]) if k in into else said.objects[k] for k in kept]
+    after = [_at_once(said.objects[into[k]]) if k in into else said.objects[k] for k in kept]
+    holds = [(i, word, j) for i, word, j in said.relations if i in kept and j in kept]
+    lasts = [relation for relation in holds if not {relation[0], relation[2]} & into.keys()]
+    number = {k: new for new, k in enumerate(kept)}
+    renumbered = [tuple((number[i], word, number[j]) for i, word, j in some) for some in (holds, lasts)]
+    return (
+        Facts(objects=tuple(before), relations=renumbered[0], count=said.count),
+        Facts(objects=tuple(after), relations=renumbered[1], count=said.count),
+    )
+
+
+def _at_once(one: ObjectFacts) -> ObjectFacts:
+    return dataclasses.replace(one, direction=None, speed=None)
+
+
 def agrees(stated: Facts, truth: Facts) -> bool:
     """Whether all that `stated` says is true, for some assignment of its objects to different true ones."""
     if stated.count is not None and stated.count != truth.count:

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from sora_jax.evaluation import text_alignment
 from sora_jax.evaluation.physics.events import event_accuracy
 from sora_jax.evaluation.physics.tracks import parse
 from sora_jax.types import Body
@@ -144,12 +145,34 @@ def test_simple_prompts_are_read(words):
     assert [(one.color, one.shape) for one in facts.objects] == [("red", "circle"), ("blue", "square")]
 
 
-@pytest.mark.parametrize("words", ["turns into a blue square", "leaves on the left and comes back"])
-def test_what_has_no_check_is_left_out_of_the_score_of_events(clips, words):
+def test_what_has_no_check_is_left_out_of_the_score_of_events(clips):
     _, clip = clips[0]
-    stated = parse_prompt(f"a red circle {words}")
+    stated = parse_prompt("a red circle leaves on the left and comes back")
     assert stated is not None and stated.events
     assert math.isnan(event_accuracy(parse(clip.video, fps=clip.fps), stated))
+
+
+def test_looks_are_scored_before_and_after(clips):
+    """The truth reads as its captions say, played backwards as the other way round, held still as half."""
+    for _, clip in both(clips):
+        stated = parse_prompt(clip.captions["short"])
+        videos = (clip.video, clip.video[::-1], np.repeat(clip.video[:1], FRAMES, axis=0))
+        table = text_alignment.score_prompts(videos, [stated] * 3, fps=clip.fps)
+        first, last = clip.state.bodies
+        assert table["count"].tolist() == [1, 1, 1]
+        for look in ("color", "shape"):
+            same = getattr(first, look) == getattr(last, look)
+            assert table[look].tolist() == ([1, 1, 1] if same else [1, 0, 0.5]), (look, first, last)
+        assert table["event"].tolist() == [1, 0, 0] and table["all"].tolist() == [1, 0, 0]
+
+
+def test_what_else_is_said_is_scored_beside_a_turn():
+    said = parse_prompt("a red circle turns into a blue square. a green bar is left of the red circle")
+    assert said is not None and said.count == 2
+    before, after = facts_lib.ends(said)
+    assert [(o.color, o.shape) for o in before.objects] == [("red", "circle"), ("green", "bar")]
+    assert [(o.color, o.shape) for o in after.objects] == [("blue", "square"), ("green", "bar")]
+    assert before.relations == ((1, "left of", 0),) and after.relations == () and not before.events
 
 
 def test_a_clip_too_short_for_it_shows_something_else():

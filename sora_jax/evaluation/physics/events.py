@@ -1,4 +1,4 @@
-"""Do the stated events happen? Falls, throws, bounces off a wall and hits, read from the tracks.
+"""Do the stated events happen? Falls, throws, bounces off a wall, hits and turns, read from the tracks.
 
 Verbs are those of `worlds.facts.Facts.events`. Each check is a statement about motion at the frames' own
 rate: an event between two frames shows in what precedes and follows it; one in the last step does not show at
@@ -12,9 +12,9 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from sora_jax.evaluation.physics.metrics import MOVED, TURN, Match, clear_frames, deals, match
+from sora_jax.evaluation.physics.metrics import MOVED, TURN, Match, clear_frames, deals, end_parts, match
 from sora_jax.evaluation.physics.tracks import Tracks
-from sora_jax.worlds.facts import Facts
+from sora_jax.worlds.facts import BECOMES, Facts
 from sora_jax.worlds.scene import DIRECTIONS
 
 CHECKED = ("hits", "falls", "is thrown ", "bounces off the ")  # how the verbs begin that have a check
@@ -29,14 +29,18 @@ KICK = 0.25  # world units/s by which a hit changes a velocity
 def event_accuracy(tracks: Tracks, truth: Facts, *, matched: Match | None = None) -> float:
     """Share of the stated events that happen to the right objects; NaN if none is stated, or of an image.
 
-    Events without a check (something leaves and comes back, or turns into something else) are left out.
-    Objects of which the same is said take each other's place where that makes more events happen.
+    Events without a check (something leaves and comes back) are left out. Objects of which the same is said
+    take each other's place where that makes more events happen.
     """
     told = [event for event in truth.events if event[0].startswith(CHECKED)]
-    if not told or tracks.frames < 2:
+    turned = [event for event in truth.events if event[0] == BECOMES]
+    if not (told or turned) or tracks.frames < 2:
         return math.nan
+    right = turns(tracks, truth) if turned else []
+    if not told:
+        return float(np.mean(right))
     track = (matched or match(tracks, truth)).track
-    return max(float(np.mean([_happens(tracks, t, e) for e in told])) for t in deals(truth, track))
+    return max(float(np.mean([*right, *(_happens(tracks, t, e) for e in told)])) for t in deals(truth, track))
 
 
 def _happens(tracks: Tracks, track: np.ndarray, event: tuple[str, int, int]) -> bool:
@@ -54,6 +58,18 @@ def _happens(tracks: Tracks, track: np.ndarray, event: tuple[str, int, int]) -> 
     if verb.startswith("bounces off the "):
         return bounces(tracks, o, verb.removeprefix("bounces off the "))
     raise ValueError(f"no check for the event {verb!r}: known: {', '.join(CHECKED)}")
+
+
+def turns(tracks: Tracks, truth: Facts) -> list[bool]:
+    """Per thing that is to turn into another: it was what it should have been, and is what it should be."""
+    into = [i for verb, i, _ in truth.events if verb == BECOMES]
+    taken = {j for verb, _, j in truth.events if verb == BECOMES}
+    order = [k for k in range(len(truth.objects)) if k not in taken]
+    right = np.ones(len(order), bool)
+    for part, said in end_parts(tracks, truth):
+        found = match(part, said)
+        right &= (found.track >= 0) & (found.right["color"] != 0) & (found.right["shape"] != 0)
+    return [bool(right[order.index(i)]) for i in into]
 
 
 def falls(tracks: Tracks, o: int) -> bool:

@@ -20,9 +20,10 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
 from sora_jax.evaluation.physics.tracks import Tracks
-from sora_jax.worlds.facts import RELATIONS, STILL, Facts, ObjectFacts
+from sora_jax.worlds.facts import BECOMES, RELATIONS, STILL, Facts, ObjectFacts, ends
 from sora_jax.worlds.scene import DIRECTIONS, RADIUS, SPEEDS
 
+END = 0.12  # share of the frames that show what a thing was before it turned, or what it is after
 STANDING = 0.3  # share of the frames an object must be seen in to be one that the clip shows
 MOVED = 0.4  # world units of net displacement: more is motion, less is rest
 TURN = math.pi / 4  # radians a direction may be off
@@ -239,7 +240,30 @@ def relation_accuracy(
 
 
 def fact_scores(tracks: Tracks, truth: Facts) -> dict[str, float]:
-    """`FACT_METRICS`, `LEFT_RIGHT`, "all" (1 if every stated thing is right) and "parsable", at once."""
+    """`FACT_METRICS`, `LEFT_RIGHT`, "all" (1 if every stated thing is right) and "parsable", at once.
+
+    Where something turns into something else, looks and count are the mean of what the first frames show
+    (`END` of them) against what was, and the last against what it became; relations are read at first.
+    """
+    if not any(verb == BECOMES for verb, *_ in truth.events):
+        return _whole_scores(tracks, truth)
+    whole = _whole_scores(tracks, ends(truth)[0])
+    was, became = (_whole_scores(part, said) for part, said in end_parts(tracks, truth))
+    looks = ("count", "color", "shape", "size")
+    scores = whole | {name: _mean(np.array([was[name], became[name]])) for name in looks}
+    scores |= {name: was[name] for name in ("relation", "relation left/right")}
+    stated = [scores[name] for name in FACT_METRICS if not math.isnan(scores[name])]
+    return scores | {"all": float(all(v == 1 for v in stated))}
+
+
+def end_parts(tracks: Tracks, truth: Facts) -> list[tuple[Tracks, Facts]]:
+    """The first frames with what was before anything turned, and the last with what was after."""
+    few = max(1, round(END * tracks.frames))
+    before, after = ends(truth)
+    return [(tracks.part(0, few), before), (tracks.part(tracks.frames - few, tracks.frames), after)]
+
+
+def _whole_scores(tracks: Tracks, truth: Facts) -> dict[str, float]:
     matched = match(tracks, truth)
     scores = {"count": count_accuracy(tracks, truth)}
     scores |= {name: _mean(values) for name, values in matched.right.items()}

@@ -9,6 +9,7 @@ to what was expected: the parser never sees the prompt.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -76,6 +77,25 @@ class Tracks:
         """Half width and half height of the frame in world units."""
         scale = 5.0 / min(self.height, self.width)
         return self.width * scale, self.height * scale
+
+    def part(self, first: int, stop: int) -> Tracks:
+        """Frames [first, stop) alone; an object's looks are those that most of them show."""
+        cut = {
+            name: getattr(self, name)[first:stop]
+            for name in ("position", "present", "area", "visible", "edge", "touching", "hue", "form")
+        }
+        looks = {"hue": list(self.color), "form": list(self.shape)}
+        names = {"hue": tuple(PALETTE), "form": shapes.SHAPES}
+        radius = self.radius.copy()
+        for o in np.flatnonzero(cut["present"].any(0)):
+            seen = cut["present"][:, o] & ~(cut["edge"][:, o] | cut["touching"][:, o])
+            seen = seen if seen.any() else cut["present"][:, o]
+            for kind, words in names.items():
+                looks[kind][o] = words[int(np.bincount(cut[kind][seen, o]).argmax())]
+            radius[o] = math.sqrt(float(np.median(cut["area"][seen, o])) / math.pi)
+        return dataclasses.replace(
+            self, **cut, color=tuple(looks["hue"]), shape=tuple(looks["form"]), radius=radius
+        )
 
 
 def parse(video: UInt8[np.ndarray, "f h w 3"], *, fps: float, min_radius: float = 0.3) -> Tracks:
