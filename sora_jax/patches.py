@@ -129,6 +129,7 @@ def segment(
     text_span: np.ndarray | None = None,
     starts: Sequence[float] = (0.0,),
     first: int = 0,
+    anchored: bool = False,
 ) -> Segment:
     """The segment of one clip's latents `[lf lh lw lc]`.
 
@@ -139,10 +140,12 @@ def segment(
         places that draws are keyed by are counted from the video's beginning; the positions begin with the
         second frame of patches, as those of a clip that has lost its first, so that no model sees seconds
         that it was never trained on.
+      anchored: the first frame of patches is not what lies before the second but the longer video's very
+        first, which takes the place of the one that was lost.
     """
     grid = grid_of(latents.shape, patch=patch)
     frames, rows, columns = grid
-    begin = min(first, 1)
+    begin = 0 if anchored else min(first, 1)
     position = positions((begin + frames, rows, columns), ratio=ratio, patch=patch, fps=fps)
     position = position[begin * rows * columns :]
     before = (first - begin) * patch[0] * ratio[0] / fps  # seconds

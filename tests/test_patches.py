@@ -121,6 +121,24 @@ def test_a_clip_is_split_into_clips_of_the_same_tokens_places_and_captions():
             patches.split(clip, borders)
 
 
+def test_an_anchored_part_begins_with_the_place_of_the_first_frame():
+    """Its later frames are where those of a part that has lost its first are, and draw the same noise."""
+    ask = {"ratio": RATIO, "patch": PATCH, "fps": 8.0, "clip": 7, "text": np.ones(2, np.int32)}
+    times = {"starts": (0.0, 2.4), "text_span": np.arange(2, dtype=np.int32)}
+    lost = patches.segment(latents(3, 4, 4), **ask, **times, first=4)
+    anchored = patches.segment(latents(4, 4, 4), **ask, **times, first=3, anchored=True)
+    places = len(lost.tokens) // 3
+    np.testing.assert_array_equal(anchored.position[places:], lost.position)
+    assert (anchored.position[:places, 0] == 0).all() and lost.position[0, 0] == 0.5
+    np.testing.assert_array_equal(anchored.span[places:], lost.span)
+    assert anchored.span.tolist() == [0] * (2 * places) + [1] * (2 * places)  # at 1.5, 2; 2.5, 3 seconds
+    rows = [
+        patches.pack_rows([[part]], row_tokens=4 * places, row_text=8, max_segments=1)
+        for part in (lost, anchored)
+    ]
+    np.testing.assert_array_equal(rows[1].index[0, places:], rows[0].index[0, : 3 * places])
+
+
 def test_the_middle_of_a_video_has_positions_as_a_clip_without_its_first_frame_and_its_own_captions():
     x = latents(3, 4, 4)
     make = functools.partial(

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from sora_jax.sample import options as shared
-from sora_jax.sample.mode import Mode, Options, Parser, add_context, add_prompt, add_video, clip
+from sora_jax.sample.mode import (
+    Mode,
+    Options,
+    Parser,
+    add_context,
+    add_memory,
+    add_prompt,
+    add_video,
+    clip,
+)
 from sora_jax.sampling import connect, create, extend
 from sora_jax.sampling.request import CUT_SCALE, Generator
 from sora_jax.sampling.video import Job, Video
@@ -93,6 +102,7 @@ def _extend_arguments(parser: Parser) -> None:
     parser.add_argument("--times", type=int, default=1, help="how often")
     parser.add_argument("--backward", action="store_true", help="before the video, not after it")
     add_context(parser)
+    add_memory(parser)
     shared.continue_by_context(parser)
 
 
@@ -101,15 +111,15 @@ def _extend(options: Options, generator: Generator, made: Video | None) -> Job:
         made = clip(options, generator, options.video)
     elif options.backward:
         options.seed += 1  # every beginning is at frame 0: it would be drawn from the same noise again
-    mode = extend.extend_backward if options.backward else extend.extend
-    return mode(
-        generator,
-        made,
-        prompt=options.prompt,
-        latents=options.latents,
-        context=options.context,
-        seed=options.seed,
-    )
+    ask = {
+        "prompt": options.prompt,
+        "latents": options.latents,
+        "context": options.context,
+        "seed": options.seed,
+    }
+    if options.backward:
+        return extend.extend_backward(generator, made, **ask)
+    return extend.extend(generator, made, memory=options.memory, **ask)
 
 
 def _loop_arguments(parser: Parser) -> None:

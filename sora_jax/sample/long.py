@@ -12,6 +12,7 @@ import tqdm
 from sora_jax import command
 from sora_jax.data import video_files
 from sora_jax.sample import options as shared
+from sora_jax.sample.mode import add_memory
 from sora_jax.sampling import stream
 from sora_jax.sharding import processes
 
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(fps=16.0)
     parser.add_argument("--window", type=int, default=9, help="latents sampled at once")
     parser.add_argument("--context", type=int, default=3, help="of them, known from the window before")
+    add_memory(parser)
     parser.add_argument("--context_noise", type=float, default=0.0, help="level at which those are seen")
     shared.add_model(parser)
     shared.add_out(parser, default="out/long.mp4")
@@ -51,6 +53,7 @@ def run(options: argparse.Namespace) -> int:
             seed=options.seed,
             window=options.window,
             context=options.context,
+            memory=options.memory,
         )
         first = next(chunks)  # whatever the caller has to mend is told before a file is begun
     frames = 1 + (latents - 1) * generator.ratio[0]

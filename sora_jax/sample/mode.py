@@ -12,7 +12,7 @@ from sora_jax.data import video_files
 from sora_jax.evaluation import report
 from sora_jax.sample import options as shared
 from sora_jax.sampling import video
-from sora_jax.sampling.request import Generator
+from sora_jax.sampling.request import MEMORY, Generator
 from sora_jax.sampling.video import Job, Video
 
 Options = argparse.Namespace
@@ -85,6 +85,16 @@ def add_video(parser: Parser, name: str = "--video", text: str = "the video: .mp
 def add_context(parser: Parser) -> None:
     """--context."""
     parser.add_argument("--context", type=int, default=3, help="latents of the video that are known")
+
+
+def add_memory(parser: Parser) -> None:
+    """--memory, --no-memory."""
+    parser.add_argument(
+        "--memory",
+        action=argparse.BooleanOptionalAction,
+        default=MEMORY,
+        help="of what is longer than a window, the first latent stays known",
+    )
 
 
 def clip(options: Options, generator: Generator, path: Path) -> Video:

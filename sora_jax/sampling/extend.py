@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from sora_jax.sampling.request import CUT_SCALE, Generator
+from sora_jax.sampling.request import CUT_SCALE, MEMORY, Generator
 from sora_jax.sampling.video import Job, Video, after_first, known_levels, last, padded, window
 
 
@@ -19,6 +19,7 @@ def extend(
     context: int = 3,
     seed: int = 1,
     before: int | None = None,
+    memory: bool = MEMORY,
     cut_scale: float = CUT_SCALE,
 ) -> Job:
     """Forward (P3): the last `context` latents are known, `latents` more start from noise.
@@ -29,6 +30,8 @@ def extend(
     Args:
       before: latents before the context, of which the window knows no more than how many they are; None = as
         many as the video has. More where `video` is the end of a longer one.
+      memory: of a video that is longer than the window, the first latent is known too, so that what is made
+        from what was made is still held against how it began. `video` begins with it, whatever `before` is.
       cut_scale: see `create.storyboard`, for a prompt of several captions.
 
     Raises:
@@ -37,12 +40,16 @@ def extend(
     kept = last(generator, video, context)
     older = video.latents[: len(video.latents) - context]
     before = len(older) if before is None else before
-    given = padded(kept, latents)
-    request = window(generator, video, given, known_levels(generator, given, known=range(context)), before)
+    anchor = generator.patch[0] if memory and before > latents else 0
+    given = padded(np.concatenate([older[:anchor], kept]), latents)
+    known = anchor + context
+    request = window(
+        generator, video, given, known_levels(generator, given, known=range(known)), before - anchor
+    )
     return Job(
-        request=dataclasses.replace(request, prompt=prompt, seed=seed, apart=cut_scale),
+        request=dataclasses.replace(request, prompt=prompt, seed=seed, anchored=anchor > 0, apart=cut_scale),
         finish=lambda made: dataclasses.replace(
-            video, latents=np.concatenate([older, kept, made[context:]]), dropped=0
+            video, latents=np.concatenate([older, kept, made[known:]]), dropped=0
         ),
     )
 

@@ -15,6 +15,7 @@ from sora_jax.models.frozen_autoencoder import FrozenAutoencoder
 from sora_jax.types import PackedBatch, Params
 
 CONTEXT_SCALE = 4.0  # of what goes on from a video, unless asked otherwise
+MEMORY = True  # of what is longer than a window: its first latent stays in view
 CUT_SCALE = 1.0  # of what has several captions: a shot is placed as if it were made for itself
 
 
@@ -31,6 +32,8 @@ class Request:
         same proportion. None = what is given is known (0), the rest is free (1).
       first: latents of the video before this part. Above 0, `frames` is a multiple of the autoencoder's step,
         and what comes back are latents that continue others.
+      anchored: the first frame of patches given is the video's very first, and `first` counts from it: what
+        lies between the two is out of view.
       apart: guidance by the parts of the video, which are those of its captions (`guidance.by_parts`): 0 =
         off, above 0 a part begins anew.
     """
@@ -44,6 +47,7 @@ class Request:
     given: Float[np.ndarray, "lf lh lw lc"] | None = None
     start: Float[np.ndarray, "gf gh gw"] | None = None
     first: int = 0
+    anchored: bool = False
     apart: float = 0.0
 
 

@@ -97,6 +97,7 @@ def _segment(
         text_span=text.span,
         starts=text.starts,
         first=request.first // patch[0],
+        anchored=request.anchored,
     )
     return dataclasses.replace(segment, known=start == 0), start
 

@@ -3,9 +3,10 @@
     chunks = windows(generator, settings, prompt=..., latents=241, height=64, width=64, fps=16.0)
     video_files.write_mp4(path, frames_of(generator, chunks), fps=16.0)
 
-Each window knows the last `context` latents of what was made and nothing older: its memory is fixed, and so
-are its time and the decoder's memory, however long the video. `Settings.context_noise` above 0 shows those
-latents a little noised, which curbs the drift of a model that goes on from its own mistakes.
+Each window knows the last `context` latents of what was made, with `memory` the very first too, and nothing
+between: what it knows has a fixed size, and so have its time and the decoder's memory, however long the
+video. `Settings.context_noise` above 0 shows those latents a little noised, which curbs the drift of a model
+that goes on from its own mistakes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from sora_jax.models.autoencoder_latents import LatentStatistics
 from sora_jax.models.autoencoder_stream import StreamCache
 from sora_jax.sampling.create import text_to_video
 from sora_jax.sampling.extend import extend
-from sora_jax.sampling.request import Generator, Settings
+from sora_jax.sampling.request import MEMORY, Generator, Settings
 from sora_jax.sampling.video import Latents, Video, run
 from sora_jax.types import Params
 
@@ -42,9 +43,10 @@ def windows(
     seed: int = 1,
     window: int = 9,
     context: int = 3,
+    memory: bool = MEMORY,
     progress: Callable[[int, int], Any] = lambda done, total: None,
 ) -> Iterator[Latents]:
-    """The latents of a video in the order of time, in pieces: a window first, then `window - context` each.
+    """The latents of a video in the order of time, in pieces: a window, then what is free in each.
 
     The noise of a place is the same whatever the windows, so a window as long as the video gives what
     `text_to_video` gives.
@@ -54,14 +56,20 @@ def windows(
       latents: of the whole video, which then has `1 + (latents - 1) ratio_t` frames.
       window: latents sampled at once; as many as the model was trained on, or fewer.
       context: of them, known from the window before.
+      memory: the first latent stays known, as one more of them; see `extend`.
       progress: called with (latents made, latents).
 
     Raises:
       ValueError: a context that leaves nothing to make.
     """
-    if not 0 < context < window:
-        raise ValueError(f"a context of {context} latents in a window of {window}: use 1 to {window - 1}")
-    step = generator.ratio[0]
+    step, kept = generator.ratio[0], generator.patch[0] if memory else 0
+    free = window - context - kept
+    if context < 1 or free < 1:
+        also = f" and a memory of {kept}" if kept else ""
+        raise ValueError(
+            f"a context of {context} latents{also} in a window of {window}: "
+            f"use a context of 1 to {window - kept - 1}, or a longer window"
+        )
     made = min(window, latents)
     first = text_to_video(
         generator,
@@ -73,18 +81,20 @@ def windows(
         seed=seed,
     )
     (video,) = run(generator, [first], settings=settings)
+    anchor = video.latents[: generator.patch[0]]
     progress(made, latents)
     yield video.latents
     while made < latents:
-        more = min(window - context, latents - made)
+        more = min(free, latents - made)
         job = extend(
             generator,
-            Video(latents=video.latents[-context:], fps=fps),
+            Video(latents=np.concatenate([anchor, video.latents[-context:]]), fps=fps),
             prompt=_within(prompt, made - context, made + more, step / fps),
             latents=more,
             context=context,
             seed=seed,
             before=made - context,
+            memory=memory,
         )
         (video,) = run(generator, [job], settings=settings)
         made += more

@@ -198,11 +198,44 @@ def test_a_job_alone_gives_what_it_gives_among_others(generator, made, given):
     np.testing.assert_allclose(alone.latents, made["extend"].latents, atol=2e-4)
 
 
+def test_an_extension_remembers_the_first_latent_and_nothing_between(generator, given):
+    """Of a video longer than the window: the first counts, what is out of view does not."""
+    long = np.concatenate([given[0].latents, given[1].latents[1:]])  # 9 latents
+    between, first = long.copy(), long.copy()
+    between[1:6] += 1
+    first[0] += 1
+    ask = {"prompt": PROMPT, "latents": 2, "seed": 3}
+    jobs = [
+        extend.extend(generator, video.Video(latents=latents, fps=FPS), memory=memory, **ask)
+        for latents, memory in ((long, True), (between, True), (first, True), (long, False))
+    ]
+    assert [len(job.request.given) for job in jobs] == [6, 6, 6, 5]
+    made = [one.latents for one in video.run(generator, jobs, settings=SETTINGS)]
+    for latents, one in zip((long, between, first, long), made, strict=True):
+        np.testing.assert_array_equal(one[:9], latents)
+    np.testing.assert_allclose(made[0][9:], made[1][9:], atol=2e-4)
+    assert all(np.abs(made[0] - other)[9:].max() > 1e-2 for other in made[2:])
+
+
+def test_windows_remember_what_an_extension_of_the_whole_would(generator):
+    ask = {"prompt": PROMPT, "seed": 7}
+    size = {"height": SIDE, "width": SIDE, "fps": FPS}
+    pieces = list(stream.windows(generator, SETTINGS, latents=9, window=5, context=2, **ask, **size))
+    assert [len(piece) for piece in pieces] == [5, 2, 2]
+    so_far = video.Video(latents=np.concatenate(pieces[:2]), fps=FPS)
+    job = extend.extend(generator, so_far, latents=2, context=2, **ask)
+    assert job.request.anchored
+    (whole,) = video.run(generator, [job], settings=SETTINGS)
+    np.testing.assert_allclose(whole.latents[7:], pieces[2], atol=2e-4)
+    with pytest.raises(ValueError, match="a context of 4 latents and a memory of 1 in a window of 5"):
+        next(stream.windows(generator, SETTINGS, latents=9, window=5, context=4, **ask, **size))
+
+
 def test_windows_join_to_the_plain_video_and_stream_to_its_frames(generator, made, tmp_path):
     ask = {"prompt": PROMPT, "height": SIDE, "width": SIDE, "fps": FPS, "seed": 7}
     (whole,) = stream.windows(generator, SETTINGS, latents=5, window=5, context=2, **ask)
     np.testing.assert_allclose(whole, made["text"].latents, atol=2e-4)
-    pieces = list(stream.windows(generator, SETTINGS, latents=9, window=5, context=2, **ask))
+    pieces = list(stream.windows(generator, SETTINGS, latents=9, window=5, context=2, memory=False, **ask))
     assert [len(piece) for piece in pieces] == [5, 3, 1]
     np.testing.assert_array_equal(pieces[0], whole)
     joined = video.Video(latents=np.concatenate(pieces), fps=FPS, dropped=1)
