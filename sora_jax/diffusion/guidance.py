@@ -35,6 +35,7 @@ def guided(
     interval: tuple[float, float] = (0.0, 1.0),
     unconditional: Callable[[PackedBatch], PackedBatch] = conditioning.drop_all_captions,
     context_scale: float = 1.0,
+    context_level: Float[Array, "b n"] | float = 0.0,
     noise: Float[Array, "b n p"] | None = None,
 ) -> VelocityFn:
     """`velocity_fn` with guidance by text and context; itself where both scales are 1.
@@ -45,6 +46,7 @@ def guided(
         no unknown token's level lies inside makes no unconditional and no blind call.
       unconditional: the batch without its captions; to be given where `batch.text` holds embeddings.
       context_scale: 1 = off. A batch without known tokens makes no blind call.
+      context_level: lowest level at which a token is guided by the context, within the interval.
       noise: what the blind side sees in place of known tokens; needed where `context_scale` is not 1.
 
     Raises:
@@ -72,10 +74,12 @@ def guided(
             uncond = velocity_fn(xt, t, unconditional(batch))
             return jnp.where(inside[..., None], (guidance_scale - 1) * (cond - uncond), 0.0)
 
+        led = inside & (t >= context_level)
+
         def by_context() -> Array:
             assert noise is not None  # checked above
             blind = velocity_fn(*conditioning.hide_known(xt, t, batch, noise=noise), batch)
-            return jnp.where(inside[..., None], (context_scale - 1) * (cond - blind), 0.0)
+            return jnp.where(led[..., None], (context_scale - 1) * (cond - blind), 0.0)
 
         nothing = functools.partial(jnp.zeros_like, cond)
         out = cond
@@ -83,7 +87,7 @@ def guided(
             whole = (low, high) == (0, 1)
             out = out + (by_text() if whole else jax.lax.cond(jnp.any(inside), by_text, nothing))
         if context_scale != 1:
-            asked = jnp.any(real & known) & jnp.any(inside)
+            asked = jnp.any(real & known) & jnp.any(led)
             out = out + jax.lax.cond(asked, by_context, nothing)
         return out
 

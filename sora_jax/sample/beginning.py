@@ -147,6 +147,9 @@ def _connect_arguments(parser: Parser) -> None:
     add_video(parser, text="the video that comes first")
     add_video(parser, "--to", "the video that comes last, of the same size and rate")
     parser.add_argument("--latents", type=int, default=4, help="latents (of 4 frames) between them")
+    parser.add_argument(
+        "--tries", type=int, default=connect.TRIES, help="seeds, of which the most even way is kept"
+    )
     add_context(parser)
     shared.continue_by_context(parser)
 
@@ -198,8 +201,9 @@ MODES: dict[str, Mode] = {
     ),
     "connect": Mode(
         "One video becomes another.",
-        '--video ball.mp4 --to square.mp4 --prompt "a red circle" --out both.mp4',
+        '--video ball.mp4 --to square.mp4 --prompt "a red circle turns into a blue square" --out both.mp4',
         _connect_arguments,
         _connect,
+        fault=connect.unevenness,
     ),
 }

@@ -1,4 +1,7 @@
-"""From one video to another, or back to its own beginning."""
+"""From one video to another, or back to its own beginning.
+
+Seeds differ much in how evenly they go: `video.run_tries(..., tries=TRIES, fault=unevenness)` keeps the best.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ from sora_jax.sampling.video import (
     spread,
     window,
 )
+
+TRIES = 4  # seeds of a connection, of which the most even one is kept
 
 
 def connect(
@@ -80,6 +85,15 @@ def loop(
             video, latents=np.concatenate([video.latents, made[context : context + latents]]), dropped=1
         ),
     )
+
+
+def unevenness(video: Video) -> float:
+    """The largest step from latent to latent over the mean one: what a break on the way is seen by.
+
+    Steps are root mean squares. The first latent is of one frame, so the step from it is left out.
+    """
+    steps = np.sqrt(np.mean(np.diff(video.latents[1:], axis=0) ** 2, axis=(1, 2, 3)))
+    return float(steps.max() / max(steps.mean(), 1e-6))
 
 
 def _check_alike(first: Video, second: Video) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from sora_jax.sampling.request import CUT_SCALE, MEMORY, Generator
+from sora_jax.sampling.request import CUT_SCALE, MEMORY, REMEMBERED_LEVEL, Generator
 from sora_jax.sampling.video import Job, Video, after_first, known_levels, last, padded, window
 
 
@@ -31,7 +31,9 @@ def extend(
       before: latents before the context, of which the window knows no more than how many they are; None = as
         many as the video has. More where `video` is the end of a longer one.
       memory: of a video that is longer than the window, the first latent is known too, so that what is made
-        from what was made is still held against how it began. `video` begins with it, whatever `before` is.
+        from what was made is still held against how it began; `video` begins with it, whatever `before` is.
+        Its context then guides (`Settings.context_scale`) at noise levels from `REMEMBERED_LEVEL` on alone:
+        below, guidance makes the faults of what was made larger.
       cut_scale: see `create.storyboard`, for a prompt of several captions.
 
     Raises:
@@ -47,7 +49,14 @@ def extend(
         generator, video, given, known_levels(generator, given, known=range(known)), before - anchor
     )
     return Job(
-        request=dataclasses.replace(request, prompt=prompt, seed=seed, anchored=anchor > 0, apart=cut_scale),
+        request=dataclasses.replace(
+            request,
+            prompt=prompt,
+            seed=seed,
+            anchored=anchor > 0,
+            context_level=REMEMBERED_LEVEL if anchor else 0.0,
+            apart=cut_scale,
+        ),
         finish=lambda made: dataclasses.replace(
             video, latents=np.concatenate([older, kept, made[known:]]), dropped=0
         ),

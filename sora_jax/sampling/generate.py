@@ -102,22 +102,26 @@ def sample_rows(
     made, shares = len(plan), rows_lib.shares(generator)
     count = -(-max(pad_rows, made) // shares) * shares
     plan = [*plan, *[plan[-1]] * (count - made)]  # the last row again fills the batch up
-    batch, start, parts = rows_lib.batch(generator, requests, grids, plan)
+    rows = rows_lib.batch(generator, requests, grids, plan)
     with contextlib.ExitStack() as within:
         place: Callable[[Any], Any] = lambda x: x  # noqa: E731
         if generator.mesh is not None:
             place = context.placer(within.enter_context(context.use(generator.mesh)))
         tokens, skipped = sample_batch(
             generator.params,
-            place(batch),
-            place(start),
-            parts and (place(parts[0]), place(parts[1])),
+            place(rows.batch),
+            place(rows.start),
+            rows.parts and (place(rows.parts[0]), place(rows.parts[1])),
+            place(rows.context_level),
             apply=generator.apply,
             encode_text=generator.encode_text,
             settings=settings,
         )
     latents = patches.unpack_rows(
-        np.asarray(tokens)[:made], batch.segment[:made], grids=batch.grid[:made], patch=generator.patch
+        np.asarray(tokens)[:made],
+        rows.batch.segment[:made],
+        grids=rows.batch.grid[:made],
+        patch=generator.patch,
     )
     return latents, int(skipped)
 
@@ -128,6 +132,7 @@ def sample_batch(
     batch: PackedBatch,
     start: Float[Array, "b n"],
     parts: tuple[PackedBatch, Float[Array, "b n"]] | None = None,
+    context_level: Float[Array, "b n"] | None = None,
     *,
     apply: Callable[..., Array],
     encode_text: Callable[[Params, PackedBatch], PackedBatch],
@@ -140,8 +145,11 @@ def sample_batch(
       start: the noise level of every token at the first step.
       parts: the same tokens with every part as a segment of its own, and the scale of every token's guidance
         by them (`guidance.by_parts`); None = off.
+      context_level: lowest level at which each token is guided by the context; None = 0.
     """
     key = rng.key(0, "sample")
+
+    lowest = 0.0 if context_level is None else context_level
 
     def told(batch: PackedBatch) -> tuple[PackedBatch, VelocityFn]:
         """The batch with its text encoded, and the velocity that is guided by that."""
@@ -152,6 +160,7 @@ def sample_batch(
             interval=settings.guidance_interval,
             unconditional=lambda batch: batch._replace(text=empty.text, text_segment=empty.text_segment),
             context_scale=settings.context_scale,
+            context_level=lowest,
             noise=noise,
         )
         return encode_text(params, batch), fn

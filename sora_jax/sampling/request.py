@@ -16,6 +16,7 @@ from sora_jax.types import PackedBatch, Params
 
 CONTEXT_SCALE = 4.0  # of what goes on from a video, unless asked otherwise
 MEMORY = True  # of what is longer than a window: its first latent stays in view
+REMEMBERED_LEVEL = 0.8  # noise level from which on what is remembered guides: where places and looks settle
 CUT_SCALE = 1.0  # of what has several captions: a shot is placed as if it were made for itself
 
 
@@ -34,6 +35,7 @@ class Request:
         and what comes back are latents that continue others.
       anchored: the first frame of patches given is the video's very first, and `first` counts from it: what
         lies between the two is out of view.
+      context_level: noise level from which on it is guided by what is known (`Settings.context_scale`).
       apart: guidance by the parts of the video, which are those of its captions (`guidance.by_parts`): 0 =
         off, above 0 a part begins anew.
     """
@@ -48,6 +50,7 @@ class Request:
     start: Float[np.ndarray, "gf gh gw"] | None = None
     first: int = 0
     anchored: bool = False
+    context_level: float = 0.0
     apart: float = 0.0
 
 
@@ -58,7 +61,7 @@ class Settings:
     Attributes:
       steps: of the sampler.
       guidance_scale: 1 = off.
-      guidance_interval: noise levels that are guided.
+      guidance_interval: noise levels that are guided, by text and by context.
       sampler: one of `sampler.SAMPLERS`.
       shift: of the times; above 1 spends more steps near noise.
       eta: of the stochastic sampler.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -20,16 +21,22 @@ TEXT_STEP = 32  # rows of text are padded to a multiple of this, so that few len
 Start = Float[np.ndarray, "b n"]
 
 
+class Rows(NamedTuple):
+    """What `generate.sample_batch` takes, in its order; the last two are None where nothing asks for them."""
+
+    batch: PackedBatch
+    start: Start
+    parts: tuple[PackedBatch, Start] | None
+    context_level: Start | None
+
+
 def batch(
     generator: Generator,
     requests: Sequence[Request],
     grids: Sequence[patches.Grid],
     plan: Sequence[Sequence[int]],
-) -> tuple[PackedBatch, Start, tuple[PackedBatch, Start] | None]:
-    """The rows of a plan on the host, as `generate.sample_batch` takes them: batch, start levels, parts.
-
-    Their tokens are as few as the longest row, the mesh and the attention kernel allow.
-    """
+) -> Rows:
+    """The rows of a plan on the host, with as few tokens as the longest, the mesh and the kernel allow."""
     asked = [[requests[k] for k in row] for row in plan]
     begun = [[_segment(generator, requests[k], grids[k]) for k in row] for row in plan]
     segments = [[segment for segment, _ in row] for row in begun]
@@ -38,7 +45,16 @@ def batch(
     for r, row in enumerate(begun):
         levels = np.concatenate([level for _, level in row])
         start[r, : len(levels)] = levels
-    return packed, start, _by_shots(generator, packed, segments, asked)
+    context_level = np.zeros_like(start)
+    for r, row in enumerate(asked):
+        for number, request in enumerate(row, 1):
+            context_level[r, packed.segment[r] == number] = request.context_level
+    return Rows(
+        batch=packed,
+        start=start,
+        parts=_by_shots(generator, packed, segments, asked),
+        context_level=context_level if context_level.any() else None,
+    )
 
 
 def plan(grids: Sequence[patches.Grid], *, row_tokens: int) -> list[list[int]]:

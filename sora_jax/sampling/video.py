@@ -61,6 +61,31 @@ def run(generator: Generator, jobs: Sequence[Job], *, settings: Settings, rows: 
     return [job.finish(latents) for job, latents in zip(jobs, made, strict=True)]
 
 
+def run_tries(
+    generator: Generator,
+    jobs: Sequence[Job],
+    *,
+    settings: Settings,
+    tries: int,
+    fault: Callable[[Video], float],
+    rows: int = 4,
+) -> list[Video]:
+    """Of the videos of `tries` seeds of every job, its own and the next ones, that of the least fault.
+
+    Raises:
+      ValueError: fewer than one try.
+    """
+    if tries < 1:
+        raise ValueError(f"tries {tries} is below 1: use 1, or more to choose from")
+    seeded = [
+        dataclasses.replace(job, request=dataclasses.replace(job.request, seed=job.request.seed + k))
+        for job in jobs
+        for k in range(tries)
+    ]
+    made = run(generator, seeded, settings=settings, rows=rows)
+    return [min(made[k * tries : (k + 1) * tries], key=fault) for k in range(len(jobs))]
+
+
 def encode(generator: Generator, video: UInt8[np.ndarray, "f h w 3"], *, fps: float) -> Video:
     """A video of pixels as latents.
 

@@ -130,6 +130,11 @@ def test_the_context_is_extrapolated_from_its_absence(batch):
     np.testing.assert_allclose(low, led(batch.tokens, LEVEL / 2, batch), rtol=1e-6)
     jax.effects_barrier()
     assert len(calls) == 1
+    # From a level on, and each token for itself: the third is under its own, the fourth is not.
+    least = jnp.full_like(LEVEL, 0.4).at[:, 2].set(0.6)
+    some = jax.jit(guidance.guided(counted, **options, context_level=least))(batch.tokens, LEVEL, batch)
+    np.testing.assert_allclose(some[0, 2], plain[0, 2], rtol=1e-6)
+    np.testing.assert_allclose(some[0, 3], want[0, 3], rtol=1e-6)
 
 
 def test_parts_are_told_apart_where_noise_is_high(batch):

@@ -70,10 +70,10 @@ def test_rows_are_padded_to_the_kernel_s_blocks_and_the_video_is_the_same(alone,
     requests = script.requests()
     grids = [generator.grid(request) for request in requests]
     plan = rows.plan(grids, row_tokens=64)
-    short, _, (parts, _) = rows.batch(generator, requests, grids, plan)
+    short, _, (parts, _), _ = rows.batch(generator, requests, grids, plan)
     assert short.segment.shape == parts.segment.shape == (2, 54) and short.text.shape[1] % 32 == 0
     wide = dataclasses.replace(generator, block=128)
-    batch, start, (parts, scale) = rows.batch(wide, requests, grids, plan)
+    batch, start, (parts, scale), _ = rows.batch(wide, requests, grids, plan)
     assert batch.segment.shape == parts.segment.shape == start.shape == scale.shape == (2, 128)
     assert batch.text.shape[1] % 128 == 0
     assert rows.shares(generator) == 1

@@ -198,6 +198,23 @@ def test_a_job_alone_gives_what_it_gives_among_others(generator, made, given):
     np.testing.assert_allclose(alone.latents, made["extend"].latents, atol=2e-4)
 
 
+def test_of_several_seeds_the_most_even_way_is_kept(generator, given):
+    jobs = [connect.connect(generator, *given, prompt=PROMPT, latents=2, seed=seed) for seed in (3, 4, 5)]
+    every = video.run(generator, jobs, settings=SETTINGS)
+    faults = [connect.unevenness(one) for one in every]
+    assert len(set(faults)) == 3
+    (best,) = video.run_tries(generator, jobs[:1], settings=SETTINGS, tries=3, fault=connect.unevenness)
+    np.testing.assert_allclose(best.latents, every[int(np.argmin(faults))].latents, atol=2e-4)
+    with pytest.raises(ValueError, match="tries 0"):
+        video.run_tries(generator, jobs, settings=SETTINGS, tries=0, fault=connect.unevenness)
+
+
+def test_unevenness_is_of_latents_after_the_first():
+    steps = np.array([9.0, 1.0, 1.0, 4.0])  # from each to the next
+    latents = np.concatenate([[0.0], np.cumsum(steps)])[:, None, None, None] * np.ones((5, 2, 2, 3))
+    assert connect.unevenness(video.Video(latents=latents, fps=FPS)) == pytest.approx(4 / 2)
+
+
 def test_an_extension_remembers_the_first_latent_and_nothing_between(generator, given):
     """Of a video longer than the window: the first counts, what is out of view does not."""
     long = np.concatenate([given[0].latents, given[1].latents[1:]])  # 9 latents

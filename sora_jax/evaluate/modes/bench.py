@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,11 @@ class Bench:
     def make(self, jobs: Sequence[Job]) -> list[Video]:
         """The videos of jobs."""
         return video.run(self.generator, jobs, settings=self.settings, rows=self.rows)
+
+    def best(self, jobs: Sequence[Job], *, tries: int, fault: Callable[[Video], float]) -> list[Video]:
+        """The videos of jobs, each the best of some seeds."""
+        ask = {"settings": self.settings, "rows": self.rows}
+        return video.run_tries(self.generator, jobs, tries=tries, fault=fault, **ask)
 
     def changed(self, changes: Mapping[str, Any]) -> Bench:
         """The same with other settings of the sampler."""

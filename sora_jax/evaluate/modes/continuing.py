@@ -23,7 +23,11 @@ from sora_jax.sampling.request import CONTEXT_SCALE
 from sora_jax.worlds.scene import PALETTE
 
 # How a long video is guided: by its text, as the command does it; by what was there before, too.
-LONG: dict[str, dict[str, float]] = {"mode": {}, "text and context": {"context_scale": CONTEXT_SCALE}}
+LONG: dict[str, dict[str, float]] = {
+    "mode": {},
+    "without memory": {},
+    "text and context": {"context_scale": CONTEXT_SCALE},
+}
 
 
 def animate(bench: Bench) -> Found:
@@ -119,13 +123,20 @@ def drift(bench: Bench, *, times: int = 10) -> Found:
     size = 4 * MORE
     found: Found = {"colour drift per extension": {}, "object lost at the end": {}}
     rows = []
-    for label, changes in CONTINUED.items():
+    for label, changes in {**CONTINUED, "without memory": CONTINUED["mode"]}.items():
         changed = bench.changed(changes)
         made = [bench.encoded(f, c.fps) for f, c in zip(still, clips, strict=True)]
         for _ in range(times):
             made = changed.make(
                 [
-                    extend.extend(bench.generator, one, prompt=p, latents=MORE, seed=k)
+                    extend.extend(
+                        bench.generator,
+                        one,
+                        prompt=p,
+                        latents=MORE,
+                        seed=k,
+                        memory=label != "without memory",
+                    )
                     for k, (one, p) in enumerate(zip(made, prompts, strict=True))
                 ]
             )
@@ -209,6 +220,7 @@ def long(bench: Bench, *, seconds: int = 60, fps: float = 16.0) -> Found:
                 width=SIDE,
                 fps=fps,
                 seed=number,
+                memory=name != "without memory",
             )
             frames = np.stack(list(stream.frames_of(bench.generator, chunks)))
             words = prompt.split()
