@@ -113,7 +113,10 @@ def test_an_image_of_another_size_is_resized_and_that_is_said(folder, capsys):
         (("storyboard", "--shot", "a red circle"), "write SECONDS:CAPTION"),
         (("extend", "--video", "@a.mp4", *PROMPT, "--times", "0"), "--times 0 is below 1"),
         (("edit", "--video", "@a.mp4", *PROMPT, "--strength", "2"), "strength 2.0 is outside"),
-        (("long", *PROMPT, "--window", "3", "--context", "3"), "a context of 3 latents and a memory of 1 in a window of 3"),
+        (
+            ("long", *PROMPT, "--window", "3", "--context", "3"),
+            "a context of 3 latents and a memory of 1 in a window of 3",
+        ),
         (
             ("animate", "--image", "@a.png", *PROMPT, "--attention", "cudnn"),
             "is a kernel for GPUs, .* has a CPU",
