@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", type=int, default=9, help="latents sampled at once")
     parser.add_argument("--context", type=int, default=3, help="of them, known from the window before")
     add_memory(parser)
-    parser.add_argument("--context_noise", type=float, default=0.0, help="level at which those are seen")
+    parser.add_argument("--context_noise", type=float, default=0.0, help="level at which known ones are seen")
     shared.add_model(parser)
     shared.add_out(parser, default="out/long.mp4")
 

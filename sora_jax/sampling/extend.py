@@ -37,12 +37,17 @@ def extend(
       cut_scale: see `create.storyboard`, for a prompt of several captions.
 
     Raises:
-      ValueError: a video with fewer latents than the context.
+      ValueError: a video with fewer latents than the context, or, with a memory, without its first.
     """
     kept = last(generator, video, context)
     older = video.latents[: len(video.latents) - context]
     before = len(older) if before is None else before
     anchor = generator.patch[0] if memory and before > latents else 0
+    if len(older) < anchor:
+        raise ValueError(
+            f"a memory wants the video's first latent, and what is given has {len(older)} before the context "
+            f"of {context}: give it with its first latent in front, or memory=False"
+        )
     given = padded(np.concatenate([older[:anchor], kept]), latents)
     known = anchor + context
     request = window(

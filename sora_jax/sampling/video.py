@@ -72,13 +72,17 @@ def run_tries(
 ) -> list[Video]:
     """Of the videos of `tries` seeds of every job, its own and the next ones, that of the least fault.
 
+    After the last seed, 2**32 - 1, comes 0.
+
     Raises:
       ValueError: fewer than one try.
     """
     if tries < 1:
         raise ValueError(f"tries {tries} is below 1: use 1, or more to choose from")
     seeded = [
-        dataclasses.replace(job, request=dataclasses.replace(job.request, seed=job.request.seed + k))
+        dataclasses.replace(
+            job, request=dataclasses.replace(job.request, seed=(job.request.seed + k) % 2**32)
+        )
         for job in jobs
         for k in range(tries)
     ]

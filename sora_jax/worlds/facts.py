@@ -99,19 +99,36 @@ def _relations(state: SceneState) -> tuple[tuple[int, str, int], ...]:
     return tuple(found)
 
 
+def outcomes(said: Facts) -> dict[int, int]:
+    """Every object that comes out of no earlier one, and which it is at last: itself if it never turns.
+
+    What turns into one thing and then another is the last of them, and it may be again what it was.
+    """
+    turned = [(i, j) for verb, i, j in said.events if verb == BECOMES]
+    into, made = dict(turned), {j for i, j in turned if j > i}
+    last = {}
+    for k in (k for k in range(len(said.objects)) if k not in made):
+        end, seen = k, set()
+        while end in into and end not in seen:
+            seen.add(end)
+            end = into[end]
+        last[k] = end
+    return last
+
+
 def ends(said: Facts) -> tuple[Facts, Facts]:
     """What holds before anything turns into something else, and what holds after; no events.
 
     The objects of both are those that do not come out of another, in the same order. Of what turns, no
     direction or speed is said, nor a relation after it has.
     """
-    into = {i: j for verb, i, j in said.events if verb == BECOMES}
-    kept = [k for k in range(len(said.objects)) if k not in into.values()]
-    before = [_at_once(said.objects[k]) if k in into else said.objects[k] for k in kept]
-    after = [_at_once(said.objects[into[k]]) if k in into else said.objects[k] for k in kept]
-    holds = [(i, word, j) for i, word, j in said.relations if i in kept and j in kept]
-    lasts = [relation for relation in holds if not {relation[0], relation[2]} & into.keys()]
-    number = {k: new for new, k in enumerate(kept)}
+    last = outcomes(said)
+    turning = {i for verb, i, _ in said.events if verb == BECOMES}
+    before = [_at_once(said.objects[k]) if k in turning else said.objects[k] for k in last]
+    after = [_at_once(said.objects[last[k]]) if k in turning else said.objects[k] for k in last]
+    holds = [(i, word, j) for i, word, j in said.relations if i in last and j in last]
+    lasts = [relation for relation in holds if not {relation[0], relation[2]} & turning]
+    number = {k: new for new, k in enumerate(last)}
     renumbered = [tuple((number[i], word, number[j]) for i, word, j in some) for some in (holds, lasts)]
     return (
         Facts(objects=tuple(before), relations=renumbered[0], count=said.count),

@@ -126,7 +126,7 @@ def parse_prompt(text: str) -> Facts | None:
         _read(sentence.strip(), story)
     if not story.objects:
         return None
-    became = {j for verb, _, j in story.events if verb == BECOMES}
+    became = {j for verb, i, j in story.events if verb == BECOMES and j > i}
     return Facts(
         objects=tuple(story.objects),
         relations=tuple(story.relations),

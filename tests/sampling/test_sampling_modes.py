@@ -234,6 +234,25 @@ def test_an_extension_remembers_the_first_latent_and_nothing_between(generator, 
     assert all(np.abs(made[0] - other)[9:].max() > 1e-2 for other in made[2:])
 
 
+def test_what_is_remembered_guides_from_its_level_on(generator, given):
+    long = video.Video(latents=np.concatenate([given[0].latents, given[1].latents[1:]]), fps=FPS)
+    job = extend.extend(generator, long, prompt=PROMPT, latents=2)
+    assert job.request.context_level == 0.8 and made_level(job, 0.0).request.context_level == 0
+    led = dataclasses.replace(SETTINGS, context_scale=4.0)
+    jobs = [made_level(job, level) for level in (0.0, 0.8, 2.0)]
+    always, high, never = (one.latents[9:] for one in video.run(generator, jobs, settings=led))
+    (plain,) = video.run(generator, [job], settings=SETTINGS)
+    np.testing.assert_allclose(never, plain.latents[9:], atol=2e-4)
+    assert min(np.abs(a - b).max() for a, b in ((always, high), (high, never))) > 1e-2
+    tail = video.Video(latents=long.latents[-3:], fps=FPS)
+    with pytest.raises(ValueError, match="a memory wants the video's first latent"):
+        extend.extend(generator, tail, prompt=PROMPT, latents=2, before=6)
+
+
+def made_level(job, level):
+    return dataclasses.replace(job, request=dataclasses.replace(job.request, context_level=level))
+
+
 def test_windows_remember_what_an_extension_of_the_whole_would(generator):
     ask = {"prompt": PROMPT, "seed": 7}
     size = {"height": SIDE, "width": SIDE, "fps": FPS}

@@ -175,6 +175,26 @@ def test_what_else_is_said_is_scored_beside_a_turn():
     assert before.relations == ((1, "left of", 0),) and after.relations == () and not before.events
 
 
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [
+        ("a red circle turns into a blue square which becomes a green bar", "red circle", "green bar"),
+        (
+            "a red circle turns into a blue square. the blue square becomes the red circle",
+            "red circle",
+            "red circle",
+        ),
+    ],
+)
+def test_what_turns_twice_is_one_thing(clips, text, first, last):
+    said = parse_prompt(text)
+    assert said is not None and said.count == 1 and len(said.events) == 2
+    for facts, look in zip(facts_lib.ends(said), (first, last), strict=True):
+        assert [f"{one.color} {one.shape}" for one in facts.objects] == [look]
+    table = text_alignment.score_prompts([clips[0][1].video], [said], fps=8.0)
+    assert table["event"].tolist() in ([0], [1]) and table["count"].tolist() == [1]
+
+
 def test_a_clip_too_short_for_it_shows_something_else():
     world = WorldSource(seed=37, length=6, families={"turns": 1.0}, frames={9: 1.0}, sizes={(64, 64): 1.0})
     families = {world[number].state.family for number in range(6)}

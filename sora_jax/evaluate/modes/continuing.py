@@ -22,7 +22,8 @@ from sora_jax.sampling import create, extend, stream
 from sora_jax.sampling.request import CONTEXT_SCALE
 from sora_jax.worlds.scene import PALETTE
 
-# How a long video is guided: by its text, as the command does it; by what was there before, too.
+# How a long video is made: guided by its text, as the command does it; the first latent out of view; guided
+# by what was there before, too.
 LONG: dict[str, dict[str, float]] = {
     "mode": {},
     "without memory": {},

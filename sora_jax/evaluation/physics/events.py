@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from sora_jax.evaluation.physics.metrics import MOVED, TURN, Match, clear_frames, deals, end_parts, match
 from sora_jax.evaluation.physics.tracks import Tracks
-from sora_jax.worlds.facts import BECOMES, Facts
+from sora_jax.worlds.facts import BECOMES, Facts, outcomes
 from sora_jax.worlds.scene import DIRECTIONS
 
 CHECKED = ("hits", "falls", "is thrown ", "bounces off the ")  # how the verbs begin that have a check
@@ -62,14 +62,13 @@ def _happens(tracks: Tracks, track: np.ndarray, event: tuple[str, int, int]) -> 
 
 def turns(tracks: Tracks, truth: Facts) -> list[bool]:
     """Per thing that is to turn into another: it was what it should have been, and is what it should be."""
-    into = [i for verb, i, _ in truth.events if verb == BECOMES]
-    taken = {j for verb, _, j in truth.events if verb == BECOMES}
-    order = [k for k in range(len(truth.objects)) if k not in taken]
+    order = list(outcomes(truth))
+    turning = {i for verb, i, _ in truth.events if verb == BECOMES}
     right = np.ones(len(order), bool)
     for part, said in end_parts(tracks, truth):
         found = match(part, said)
         right &= (found.track >= 0) & (found.right["color"] != 0) & (found.right["shape"] != 0)
-    return [bool(right[order.index(i)]) for i in into]
+    return [bool(ok) for k, ok in zip(order, right, strict=True) if k in turning]
 
 
 def falls(tracks: Tracks, o: int) -> bool:
