@@ -10,6 +10,7 @@ from sora_jax.sample.mode import (
     add_context,
     add_memory,
     add_prompt,
+    add_tries,
     add_video,
     clip,
 )
@@ -48,6 +49,7 @@ def _storyboard_arguments(parser: Parser) -> None:
         default=CUT_SCALE,
         help="how firmly a shot begins anew; 0 = as the captions alone bring it about",
     )
+    add_tries(parser, "the one of firm cuts and one cast")
     shared.add_size(parser)
 
 
@@ -147,9 +149,7 @@ def _connect_arguments(parser: Parser) -> None:
     add_video(parser, text="the video that comes first")
     add_video(parser, "--to", "the video that comes last, of the same size and rate")
     parser.add_argument("--latents", type=int, default=4, help="latents (of 4 frames) between them")
-    parser.add_argument(
-        "--tries", type=int, default=connect.TRIES, help="seeds, of which the most even way is kept"
-    )
+    add_tries(parser, "the most even way")
     add_context(parser)
     shared.continue_by_context(parser)
 
@@ -204,6 +204,5 @@ MODES: dict[str, Mode] = {
         '--video ball.mp4 --to square.mp4 --prompt "a red circle turns into a blue square" --out both.mp4',
         _connect_arguments,
         _connect,
-        fault=connect.unevenness,
     ),
 }

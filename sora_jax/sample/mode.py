@@ -12,7 +12,7 @@ from sora_jax.data import video_files
 from sora_jax.evaluation import report
 from sora_jax.sample import options as shared
 from sora_jax.sampling import video
-from sora_jax.sampling.request import MEMORY, Generator, Settings
+from sora_jax.sampling.request import MEMORY, Generator
 from sora_jax.sampling.video import Job, Video
 
 Options = argparse.Namespace
@@ -22,8 +22,7 @@ Parser = argparse.ArgumentParser
 class Mode:
     """One mode: `add(parser)` its own arguments, `job(options, generator, made)` -> what is sampled.
 
-    `times(options)` > 1 samples again from what was made (`made`; None at first). With a `fault` the best of
-    `--tries` seeds by it is kept.
+    `times(options)` > 1 samples again from what was made (`made`; None at first).
     """
 
     def __init__(
@@ -33,10 +32,9 @@ class Mode:
         add: Callable[[Parser], None],
         job: Callable[[Options, Generator, Video | None], Job],
         times: Callable[[Options], int] = lambda options: 1,
-        fault: Callable[[Video], float] | None = None,
     ) -> None:
         self.__doc__, self.EXAMPLE = doc, example
-        self._add, self._job, self._times, self._fault = add, job, times, fault
+        self._add, self._job, self._times = add, job, times
 
     def add_arguments(self, parser: Parser) -> None:
         """The mode's own, then the shared ones."""
@@ -62,7 +60,8 @@ class Mode:
                 size = f"{job.request.frames} frames of {job.request.height}x{job.request.width}"
                 print(f"sampling {size}, {settings.steps} steps (the first time also compiles)")
             with command.checking_usage():
-                made = self._sample(options, generator, job, settings)
+                tries = getattr(options, "tries", 1)
+                (made,) = video.run_tries(generator, [job], settings=settings, tries=tries)
         assert made is not None
         frames = video.decode(generator, made)
         video_files.write_video(path, frames, fps=made.fps)
@@ -72,14 +71,6 @@ class Mode:
             print(f"{options.sheet}: contact sheet")
         print(f"{time.monotonic() - begun:.1f} s")
         return 0
-
-    def _sample(self, options: Options, generator: Generator, job: Job, settings: Settings) -> Video:
-        if self._fault is None:
-            (made,) = video.run(generator, [job], settings=settings)
-            return made
-        ask = {"tries": options.tries, "fault": self._fault, "settings": settings}
-        (made,) = video.run_tries(generator, [job], **ask)
-        return made
 
 
 def add_prompt(parser: Parser) -> None:
@@ -95,6 +86,11 @@ def add_video(parser: Parser, name: str = "--video", text: str = "the video: .mp
 def add_context(parser: Parser) -> None:
     """--context."""
     parser.add_argument("--context", type=int, default=3, help="latents of the video that are known")
+
+
+def add_tries(parser: Parser, kept: str) -> None:
+    """--tries."""
+    parser.add_argument("--tries", type=int, default=video.TRIES, help=f"seeds, of which {kept} is kept")
 
 
 def add_memory(parser: Parser) -> None:

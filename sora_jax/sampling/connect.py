@@ -1,6 +1,6 @@
 """From one video to another, or back to its own beginning.
 
-Seeds differ much in how evenly they go: `video.run_tries(..., tries=TRIES, fault=unevenness)` keeps the best.
+Seeds differ much in how evenly a connection goes: `video.run_tries` keeps the best by `unevenness`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from sora_jax.sampling.video import (
     spread,
     window,
 )
-
-TRIES = 4  # seeds of a connection, of which the most even one is kept
 
 
 def connect(
@@ -64,7 +62,8 @@ def connect(
         parts = [first.latents[:before], made, second.latents[1 + context :]]
         return dataclasses.replace(first, latents=np.concatenate(parts), dropped=second.dropped)
 
-    return Job(request=dataclasses.replace(request, prompt=prompt, seed=seed), finish=finish)
+    request = dataclasses.replace(request, prompt=prompt, seed=seed)
+    return Job(request=request, finish=finish, fault=unevenness)
 
 
 def loop(

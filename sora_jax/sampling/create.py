@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import UInt8
 
-from sora_jax import text_bytes
+from sora_jax import patches, text_bytes
 from sora_jax.sampling.request import CUT_SCALE, Generator, Request
 from sora_jax.sampling.video import Job, Video, encode
 
@@ -29,11 +30,15 @@ def text_to_video(
       prompt: a caption, or several with their times, each of which is a shot (`storyboard`).
       cut_scale: how firmly a shot begins anew; see `storyboard`.
     """
-    del generator
     request = Request(
         prompt=prompt, frames=frames, height=height, width=width, fps=fps, seed=seed, apart=cut_scale
     )
-    return Job(request=request, finish=lambda latents: Video(latents=latents, fps=fps))
+    cuts = _cuts(generator, request)
+    return Job(
+        request=request,
+        finish=lambda latents: Video(latents=latents, fps=fps),
+        fault=functools.partial(shots_fault, cuts=cuts) if cuts else None,
+    )
 
 
 def storyboard(
@@ -50,6 +55,7 @@ def storyboard(
     """Nothing is known; a patch reads the caption of its time, (seconds, caption) in order (P10).
 
     A cut falls where a latent begins: the last latent to start before a caption's time is still the old shot.
+    Not every seed cuts everywhere and keeps the cast: `video.run_tries` keeps the best by `shots_fault`.
 
     Args:
       cut_scale: while noise is high, where things find their places, a shot is led away from going on and
@@ -85,3 +91,30 @@ def animate(
         prompt=prompt, frames=frames, height=height, width=width, fps=fps, seed=seed, given=first.latents
     )
     return Job(request=request, finish=lambda latents: Video(latents=latents, fps=fps))
+
+
+def shots_fault(video: Video, cuts: Sequence[int]) -> float:
+    """How far the looks of the shots lie apart, less how firmly the weakest cut is made.
+
+    Looks are a shot's mean latent over time and place, compared with the first shot's (the largest Euclidean
+    distance counts); a cut's firmness is the root mean square step of the latents across it.
+
+    Args:
+      cuts: latents with which the shots but the first begin, ascending, one at least.
+    """
+    first, *later = (shot.mean((0, 1, 2)) for shot in np.split(video.latents, list(cuts)))
+    apart = max(np.linalg.norm(looks - first) for looks in later)
+    before = np.asarray(cuts) - 1
+    steps = np.sqrt(np.mean((video.latents[cuts] - video.latents[before]) ** 2, axis=(1, 2, 3)))
+    return float(apart - steps.min())
+
+
+def _cuts(generator: Generator, request: Request) -> list[int]:
+    """The latents with which the captions but the first begin to be read."""
+    frames, _, _ = generator.grid(request)
+    depth = generator.patch[0]
+    instants = patches.positions(
+        (frames, 1, 1), ratio=generator.ratio, patch=generator.patch, fps=request.fps
+    )
+    starts = [seconds for seconds, _ in text_bytes.split_times(request.prompt)]
+    return ((np.flatnonzero(np.diff(patches.spans_of(instants, starts))) + 1) * depth).tolist()

@@ -16,6 +16,7 @@ does, and what follows a frame that was a video's first is kept from that video'
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -26,6 +27,8 @@ from sora_jax.sampling.generate import sample_latents
 from sora_jax.sampling.request import Generator, Request, Settings
 
 Latents = Float[np.ndarray, "lf lh lw lc"]
+
+TRIES = 4  # seeds, of which the best is kept where a mode can tell
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,10 +52,13 @@ class Job:
     Attributes:
       request: of the sampler.
       finish: the latents of the request -> the whole video.
+      fault: what a seed's video is chosen by, the least among several (`run_tries`); None = one seed is as
+        good as another.
     """
 
     request: Request
     finish: Callable[[Latents], Video]
+    fault: Callable[[Video], float] | None = None
 
 
 def run(generator: Generator, jobs: Sequence[Job], *, settings: Settings, rows: int = 4) -> list[Video]:
@@ -66,13 +72,12 @@ def run_tries(
     jobs: Sequence[Job],
     *,
     settings: Settings,
-    tries: int,
-    fault: Callable[[Video], float],
+    tries: int = TRIES,
     rows: int = 4,
 ) -> list[Video]:
-    """Of the videos of `tries` seeds of every job, its own and the next ones, that of the least fault.
+    """Of the videos of `tries` seeds of every job, its own and the next ones, that of the least `Job.fault`.
 
-    After the last seed, 2**32 - 1, comes 0.
+    After the last seed, 2**32 - 1, comes 0. A job without a fault is made once.
 
     Raises:
       ValueError: fewer than one try.
@@ -84,10 +89,10 @@ def run_tries(
             job, request=dataclasses.replace(job.request, seed=(job.request.seed + k) % 2**32)
         )
         for job in jobs
-        for k in range(tries)
+        for k in range(tries if job.fault else 1)
     ]
-    made = run(generator, seeded, settings=settings, rows=rows)
-    return [min(made[k * tries : (k + 1) * tries], key=fault) for k in range(len(jobs))]
+    made = iter(run(generator, seeded, settings=settings, rows=rows))
+    return [min(itertools.islice(made, tries), key=job.fault) if job.fault else next(made) for job in jobs]
 
 
 def encode(generator: Generator, video: UInt8[np.ndarray, "f h w 3"], *, fps: float) -> Video:

@@ -203,16 +203,44 @@ def test_of_several_seeds_the_most_even_way_is_kept(generator, given):
     every = video.run(generator, jobs, settings=SETTINGS)
     faults = [connect.unevenness(one) for one in every]
     assert len(set(faults)) == 3
-    (best,) = video.run_tries(generator, jobs[:1], settings=SETTINGS, tries=3, fault=connect.unevenness)
+    (best,) = video.run_tries(generator, jobs[:1], settings=SETTINGS, tries=3)
     np.testing.assert_allclose(best.latents, every[int(np.argmin(faults))].latents, atol=2e-4)
     with pytest.raises(ValueError, match="tries 0"):
-        video.run_tries(generator, jobs, settings=SETTINGS, tries=0, fault=connect.unevenness)
+        video.run_tries(generator, jobs, settings=SETTINGS, tries=0)
 
 
 def test_unevenness_is_of_latents_after_the_first():
     steps = np.array([9.0, 1.0, 1.0, 4.0])  # from each to the next
     latents = np.concatenate([[0.0], np.cumsum(steps)])[:, None, None, None] * np.ones((5, 2, 2, 3))
     assert connect.unevenness(video.Video(latents=latents, fps=FPS)) == pytest.approx(4 / 2)
+
+
+def test_shots_are_judged_where_the_captions_change(generator):
+    """At 0.5 and 1.4 s of 8 frames/s, frames 4 and 11.2, of latents 1 and 3."""
+    latents = np.zeros((5, 3, 3, 2), np.float32)
+    latents[1:3] = [3.0, 4.0]  # 5 away from the first shot's looks
+    latents[3:] = [0.6, 0.8]
+    shots = [(0.0, PROMPT), (0.5, "a red circle at rest"), (1.4, PROMPT)]
+    job = create.storyboard(generator, shots=shots, frames=FRAMES, height=SIDE, width=SIDE, fps=FPS)
+    assert job.fault is not None
+    steps = np.sqrt([(3**2 + 4**2) / 2, (2.4**2 + 3.2**2) / 2])
+    assert job.fault(video.Video(latents=latents, fps=FPS)) == pytest.approx(5 - steps.min())
+    late = [(0.0, PROMPT), (9.0, PROMPT)]
+    job = create.storyboard(generator, shots=late, frames=FRAMES, height=SIDE, width=SIDE, fps=FPS)
+    assert job.fault is None
+
+
+def test_what_nothing_tells_apart_is_made_once(generator, made):
+    """Beside a storyboard of two seeds: a plain prompt's own seed is made, and comes back in its place."""
+    size = {"frames": FRAMES, "height": SIDE, "width": SIDE, "fps": FPS, "seed": 7}
+    shots = [(0.0, PROMPT), (1.0, "a red circle at rest")]
+    jobs = [
+        create.storyboard(generator, shots=shots, **size),
+        create.text_to_video(generator, prompt=PROMPT, **size),
+    ]
+    told, plain = video.run_tries(generator, jobs, settings=SETTINGS, tries=2, rows=8)
+    np.testing.assert_allclose(plain.latents, made["text"].latents, atol=2e-4)
+    assert jobs[0].fault is not None and jobs[0].fault(told) <= jobs[0].fault(made["storyboard"]) + 1e-4
 
 
 def test_an_extension_remembers_the_first_latent_and_nothing_between(generator, given):

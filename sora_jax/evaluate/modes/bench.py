@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +54,9 @@ class Bench:
         """The videos of jobs."""
         return video.run(self.generator, jobs, settings=self.settings, rows=self.rows)
 
-    def best(self, jobs: Sequence[Job], *, tries: int, fault: Callable[[Video], float]) -> list[Video]:
-        """The videos of jobs, each the best of some seeds."""
-        ask = {"settings": self.settings, "rows": self.rows}
-        return video.run_tries(self.generator, jobs, tries=tries, fault=fault, **ask)
+    def best(self, jobs: Sequence[Job]) -> list[Video]:
+        """The videos of jobs, each the best of some seeds, as the command makes them."""
+        return video.run_tries(self.generator, jobs, settings=self.settings, rows=self.rows)
 
     def changed(self, changes: Mapping[str, Any]) -> Bench:
         """The same with other settings of the sampler."""

@@ -60,7 +60,7 @@ def connecting(bench: Bench) -> Found:
         for i, j in pairs
     ]
     ways = {name: bench.changed(CONTINUED[name]) for name in CONTINUED}
-    made = {"mode": bench.frames(ways["mode"].best(jobs, tries=connect.TRIES, fault=connect.unevenness))}
+    made = {"mode": bench.frames(ways["mode"].best(jobs))}
     made |= {
         "one seed": bench.frames(ways["mode"].make(jobs)),
         **{name: bench.frames(way.make(jobs)) for name, way in ways.items() if name != "mode"},
