@@ -136,6 +136,11 @@ def unasked_cut(video: Pixels, expected: Sequence[int] = (), *, fps: float) -> f
     return float(any(all(abs(f - cut) > 1 for cut in expected) for f in seen))
 
 
+def cuts_seen(video: Pixels, *, fps: float) -> int:
+    """Cuts in a video that nobody asked for any in."""
+    return len(shots_lib.cuts(parse(video, fps=fps)))
+
+
 def cast_kept(video: Pixels, cuts: Sequence[int], *, fps: float) -> float:
     """Share of the later shots that show the looks (colour, shape) of the first one's objects, no others."""
     borders = [0, *cuts, len(video)]

@@ -93,6 +93,7 @@ def test_cuts_and_cast():
     assert modes.cuts_found(film(line(16)), [8], fps=FPS) == 0
     assert modes.unasked_cut(video, fps=FPS) == 1 and modes.unasked_cut(video, [4], fps=FPS) == 1
     assert modes.unasked_cut(video, [7], fps=FPS) == modes.unasked_cut(film(line(16)), fps=FPS) == 0
+    assert (modes.cuts_seen(video, fps=FPS), modes.cuts_seen(film(line(16)), fps=FPS)) == (1, 0)
 
 
 def test_what_comes_back_is_of_the_look_that_left():

@@ -206,11 +206,11 @@ def long(bench: Bench, *, seconds: int = 60, fps: float = 16.0) -> Found:
     prompts = [f"a {color} {shape} at rest" for color, shape in looks]
     prompts += [f"a {color} circle bouncing off the floor" for color in ("cyan", "orange")]
     prompts += ["a red circle and a cyan circle bounce around in a box"]
-    found: Found = {"right frames": {}, "seconds until none is right": {}}
+    found: Found = {"right frames": {}, "seconds until none is right": {}, "cuts seen": {}}
     shown = []
     for name, changes in LONG.items():
         settings = bench.changed(changes).settings
-        right, lasted = [], []
+        right, lasted, cuts = [], [], []
         for number, prompt in enumerate(prompts):
             chunks = stream.windows(
                 bench.generator,
@@ -230,7 +230,9 @@ def long(bench: Bench, *, seconds: int = 60, fps: float = 16.0) -> Found:
             by_second = good[: seconds * round(fps)].reshape(seconds, -1).any(1)
             right.append(float(good.mean()))
             lasted.append(float(seconds if by_second.all() else by_second.argmin()))
+            cuts.append(float(measures.cuts_seen(frames, fps=fps)))
             shown.append((f"{name}: {prompt}", frames))
         found["right frames"][name], found["seconds until none is right"][name] = right, lasted
+        found["cuts seen"][name] = cuts
     bench.sheet("long", shown)
     return found
