@@ -21,7 +21,7 @@ from sora_jax import command
 from sora_jax.diffusion import sampler
 from sora_jax.evaluate import held_out, sampling
 from sora_jax.evaluation import text_alignment
-from sora_jax.sampling import generate
+from sora_jax.sampling import choosing, generate
 from sora_jax.sampling.request import Generator, Request, Settings
 from sora_jax.worlds.parse import parse_prompt
 
@@ -50,6 +50,8 @@ VARIANTS: tuple[dict[str, Any], ...] = (
     {"cache": 0.1},
     {"cache": 0.2},
     {"steps": 50, "cache": 0.1},
+    {"tries": 2},
+    {"tries": 4},
 )
 
 
@@ -110,9 +112,13 @@ def sample(
     for start in range(0, len(requests), rows):
         group = [[k] for k in range(start, min(start + rows, len(requests)))]
         begun = time.perf_counter()
-        latents, skipped = generate.sample_rows(
-            generator, requests, grids, group, settings=settings, pad_rows=rows
-        )
+        skipped = 0
+        if settings.tries > 1:
+            asked = [requests[k] for (k,) in group]
+            latents = generate.sample_latents(generator, asked, settings=settings, rows=rows)
+        else:
+            made = generate.sample_rows(generator, requests, grids, group, settings=settings, pad_rows=rows)
+            latents, skipped = made.latents, made.skipped
         if start:
             seconds, timed = seconds + time.perf_counter() - begun, timed + len(group)
         saved.append(skipped)
@@ -122,14 +128,16 @@ def sample(
 
 
 def evaluations(settings: Settings, *, skipped: float = 0.0) -> float:
-    """Calls of the network per video: both sides of guidance where it is on, twice a step for heun."""
+    """Calls of the network per video: both sides of guidance where it is on, twice a step for heun; all seeds
+    of a video that is chosen from several, and the choice."""
     times = np.asarray(sampler.schedule(settings.steps, shift=settings.shift))
     low, high = settings.guidance_interval
     at = times[:-1]
     if settings.sampler == "heun":
         at = np.concatenate([at, times[1:-1]])
     guided = (at >= low) & (at <= high) if settings.guidance_scale != 1 else np.zeros(len(at), bool)
-    return float((len(at) + guided.sum()) * (1 - skipped / settings.steps))
+    each = (len(at) + guided.sum()) * (1 - skipped / settings.steps)
+    return float(each if settings.tries == 1 else settings.tries * (each + choosing.EVALUATIONS))
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:

@@ -15,14 +15,15 @@ from sora_jax.sampling.generate import generate
 from sora_jax.sampling.request import Generator, Request, Settings
 from sora_jax.sharding import processes
 
-NAMES = ("steps", "guidance_scale", "sampler")
+NAMES = ("steps", "guidance_scale", "sampler", "tries")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--steps, --guidance_scale, --sampler, --rows, and `command.add_machine`."""
+    """--steps, --guidance_scale, --sampler, --tries, --rows, and `command.add_machine`."""
     parser.add_argument("--steps", type=int, help="of the sampler")
     parser.add_argument("--guidance_scale", type=float, help="1 = off")
     parser.add_argument("--sampler", choices=sampler.SAMPLERS, help="as the model's card says if not given")
+    parser.add_argument("--tries", type=int, help="seeds of each video, of which the best is kept; else one")
     parser.add_argument("--rows", type=int, default=16, help="videos sampled at once")
     command.add_machine(parser)
 

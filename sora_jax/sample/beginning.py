@@ -10,12 +10,11 @@ from sora_jax.sample.mode import (
     add_context,
     add_memory,
     add_prompt,
-    add_tries,
     add_video,
     clip,
 )
 from sora_jax.sampling import connect, create, extend
-from sora_jax.sampling.request import CUT_SCALE, Generator
+from sora_jax.sampling.request import CUT_SCALE, TRIES, Generator
 from sora_jax.sampling.video import Job, Video
 
 
@@ -49,7 +48,7 @@ def _storyboard_arguments(parser: Parser) -> None:
         default=CUT_SCALE,
         help="how firmly a shot begins anew; 0 = as the captions alone bring it about",
     )
-    add_tries(parser, "the one of firm cuts and one cast")
+    parser.set_defaults(tries=TRIES)
     shared.add_size(parser)
 
 
@@ -149,7 +148,7 @@ def _connect_arguments(parser: Parser) -> None:
     add_video(parser, text="the video that comes first")
     add_video(parser, "--to", "the video that comes last, of the same size and rate")
     parser.add_argument("--latents", type=int, default=4, help="latents (of 4 frames) between them")
-    add_tries(parser, "the most even way")
+    parser.set_defaults(tries=TRIES)
     add_context(parser)
     shared.continue_by_context(parser)
 

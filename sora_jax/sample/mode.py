@@ -60,8 +60,7 @@ class Mode:
                 size = f"{job.request.frames} frames of {job.request.height}x{job.request.width}"
                 print(f"sampling {size}, {settings.steps} steps (the first time also compiles)")
             with command.checking_usage():
-                tries = getattr(options, "tries", 1)
-                (made,) = video.run_tries(generator, [job], settings=settings, tries=tries)
+                (made,) = video.run(generator, [job], settings=settings)
         assert made is not None
         frames = video.decode(generator, made)
         video_files.write_video(path, frames, fps=made.fps)
@@ -86,11 +85,6 @@ def add_video(parser: Parser, name: str = "--video", text: str = "the video: .mp
 def add_context(parser: Parser) -> None:
     """--context."""
     parser.add_argument("--context", type=int, default=3, help="latents of the video that are known")
-
-
-def add_tries(parser: Parser, kept: str) -> None:
-    """--tries."""
-    parser.add_argument("--tries", type=int, default=video.TRIES, help=f"seeds, of which {kept} is kept")
 
 
 def add_memory(parser: Parser) -> None:

@@ -17,7 +17,16 @@ from sora_jax.sampling.request import CONTEXT_SCALE, Generator, Settings
 
 DEFAULT_MODEL = "gpu-128px"
 MOST_SEED = 2**32
-SETTINGS = ("steps", "guidance_scale", "sampler", "shift", "guidance_interval", "context_scale", "cache")
+SETTINGS = (
+    "steps",
+    "guidance_scale",
+    "sampler",
+    "shift",
+    "guidance_interval",
+    "context_scale",
+    "cache",
+    "tries",
+)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +46,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cache", type=float, help="share of change below which a step is not evaluated")
     parser.add_argument("--seed", type=int, default=1, help="the noise: one seed, one video")
+    parser.add_argument(
+        "--tries", type=int, default=1, help="seeds, this one and the next, of which the best is kept"
+    )
     command.add_machine(parser)
 
 

@@ -1,7 +1,7 @@
 """Text to video, for one prompt or a file of them.
 
 `--checkpoint` names a shipped model or a folder that `sora_jax.export` wrote. The same seed gives the same
-video, alone or among others.
+video, alone or among others; with `--tries` the best of that seed and the next ones is kept.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import tqdm
+from jaxtyping import UInt8
 
-from sora_jax import command, patches
+from sora_jax import command
 from sora_jax.data import video_files
 from sora_jax.evaluation import report, text_alignment
 from sora_jax.sample import options as shared
-from sora_jax.sampling.generate import generate
-from sora_jax.sampling.request import Generator, Request
+from sora_jax.sampling import create, video
+from sora_jax.sampling.request import Generator
+from sora_jax.sampling.video import Job
 from sora_jax.sharding import processes
 from sora_jax.worlds.parse import parse_prompt
 
@@ -38,31 +41,30 @@ def _run(options: argparse.Namespace) -> int:
         if options.rows < 1:
             raise ValueError(f"--rows {options.rows} is below 1: use 1 or more")
         generator, settings = shared.load(options)
-        requests = _requests(options, generator, prompts)
+        jobs = _jobs(options, generator, prompts)
     loaded = time.monotonic()
     print(
-        f"sampling {len(requests)} x {options.frames} frames of {options.height}x{options.width} at "
+        f"sampling {len(jobs)} x {options.frames} frames of {options.height}x{options.width} at "
         f"{options.fps:g} frames/s, {settings.steps} steps of {settings.sampler}, "
         f"guidance {settings.guidance_scale:g} (the first batch also compiles)"
     )
-    with tqdm.tqdm(total=len(requests), unit="video", disable=not processes.is_first()) as bar:
+    with tqdm.tqdm(total=len(jobs), unit="video", disable=not processes.is_first()) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.update(done - bar.n)
 
         with command.checking_usage():  # a kernel that is not for this machine, or these rows
-            videos = generate(generator, requests, settings=settings, rows=options.rows, progress=progress)
+            made = video.run(generator, jobs, settings=settings, rows=options.rows, progress=progress)
+    videos = [video.decode(generator, one) for one in made]
     seconds = time.monotonic() - loaded
-    notes = [_score(v, r) if options.score else "" for v, r in zip(videos, requests, strict=True)]
-    for path, video, request, note in zip(outputs, videos, requests, notes, strict=True):
-        video_files.write_video(path, video, fps=options.fps)
-        print(f'{path}: "{request.prompt}", {len(video)} frames of {options.height}x{options.width}')
+    notes = [_score(v, p, options.fps) if options.score else "" for v, p in zip(videos, prompts, strict=True)]
+    for path, frames, prompt, note in zip(outputs, videos, prompts, notes, strict=True):
+        video_files.write_video(path, frames, fps=options.fps)
+        print(f'{path}: "{prompt}", {len(frames)} frames of {options.height}x{options.width}')
         if note:
             print(f"  {note}")
     if options.sheet is not None:
-        sheet = report.contact_sheet(
-            videos, [r.prompt for r in requests], notes=notes if options.score else None
-        )
+        sheet = report.contact_sheet(videos, prompts, notes=notes if options.score else None)
         report.save_png(options.sheet, sheet)
         print(f"{options.sheet}: contact sheet")
     print(f"{seconds:.1f} s for sampling and decoding, {loaded - started:.1f} s for loading")
@@ -106,21 +108,16 @@ def _outputs(options: argparse.Namespace, count: int) -> list[Path]:
     return [video_files.check_path(path, frames=options.frames) for path in paths]
 
 
-def _requests(options: argparse.Namespace, generator: Generator, prompts: Sequence[str]) -> list[Request]:
-    size = (options.frames, options.height, options.width)
-    patches.latent_grid(*size, ratio=generator.ratio, patch=generator.patch)
-    frames, height, width = size
-    return [
-        Request(prompt=p, frames=frames, height=height, width=width, fps=options.fps, seed=options.seed)
-        for p in prompts
-    ]
+def _jobs(options: argparse.Namespace, generator: Generator, prompts: Sequence[str]) -> list[Job]:
+    size = {name: getattr(options, name) for name in ("frames", "height", "width", "fps", "seed")}
+    return [create.text_to_video(generator, prompt=prompt, **size) for prompt in prompts]
 
 
-def _score(video, request: Request) -> str:
+def _score(frames: UInt8[np.ndarray, "f h w 3"], prompt: str, fps: float) -> str:
     """What the parser reads from the video against what the prompt states, as one line."""
-    facts = parse_prompt(request.prompt)
+    facts = parse_prompt(prompt)
     if facts is None:
         return "the prompt names no object of the simulated world: nothing to score"
-    table = text_alignment.score_prompts([video], [facts], fps=request.fps)
+    table = text_alignment.score_prompts([frames], [facts], fps=fps)
     shown = ("count", "color", "shape", "size", "direction", "speed", "relation")
     return "parsed: " + report.note({name: float(table[name][0]) for name in shown if name in table})

@@ -1,6 +1,6 @@
 """From one video to another, or back to its own beginning.
 
-Seeds differ much in how evenly a connection goes: `video.run_tries` keeps the best by `unevenness`.
+Seeds differ much in how evenly a connection goes: of `Settings.tries` the best by `unevenness` is kept.
 """
 
 from __future__ import annotations

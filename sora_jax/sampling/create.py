@@ -55,7 +55,7 @@ def storyboard(
     """Nothing is known; a patch reads the caption of its time, (seconds, caption) in order (P10).
 
     A cut falls where a latent begins: the last latent to start before a caption's time is still the old shot.
-    Not every seed cuts everywhere and keeps the cast: `video.run_tries` keeps the best by `shots_fault`.
+    Not every seed cuts everywhere and keeps the cast: of `Settings.tries` the best by `shots_fault` is kept.
 
     Args:
       cut_scale: while noise is high, where things find their places, a shot is led away from going on and

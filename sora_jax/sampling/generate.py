@@ -8,9 +8,10 @@ per patch: every mode of `modes` is a choice of these two.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -19,10 +20,14 @@ from jaxtyping import Array, Float, Int, UInt8
 from sora_jax import patches, rng
 from sora_jax.diffusion import conditioning, guidance, sampler
 from sora_jax.nn import partition
+from sora_jax.sampling import choosing
 from sora_jax.sampling import rows as rows_lib
 from sora_jax.sampling.request import Generator, Request, Settings
 from sora_jax.sharding import context
 from sora_jax.types import PackedBatch, Params, VelocityFn
+
+Latents = Float[np.ndarray, "lf lh lw lc"]
+Fault = Callable[[Latents], float]
 
 
 def generate(
@@ -56,7 +61,8 @@ def sample_latents(
     rows: int = 4,
     row_tokens: int | None = None,
     progress: Callable[[int, int], Any] = lambda done, total: None,
-) -> list[Float[np.ndarray, "lf lh lw lc"]]:
+    faults: Sequence[Fault | None] | None = None,
+) -> list[Latents]:
     """The normalised latents of every request, in their order.
 
     Args:
@@ -66,6 +72,8 @@ def sample_latents(
       rows: rows sampled at once, or as many more as the mesh's parts want.
       row_tokens: length of a row; None = that of the longest request.
       progress: called with (requests done, requests in all) after every batch of rows.
+      faults: of each request, what the best of `settings.tries` seeds has least of, as a function of its
+        latents; None = `choosing.surprise`. After the last seed, 2**32 - 1, comes 0.
 
     Raises:
       ValueError: a size that the autoencoder and the patch do not divide (`patches.latent_grid`), given
@@ -73,20 +81,46 @@ def sample_latents(
     """
     if rows < 1 or not requests:
         raise ValueError(f"{len(requests)} requests in {rows} rows: give at least one of each")
-    grids = [generator.grid(request) for request in requests]
+    tries, faults = settings.tries, faults or [None] * len(requests)
+    settings = dataclasses.replace(settings, tries=1)  # it is one program, however many seeds
+    seeded = [_reseeded(request, k) for request in requests for k in range(tries)]
+    grids = [generator.grid(request) for request in seeded]
     longest = max(int(np.prod(grid)) for grid in grids)
     plan = rows_lib.plan(grids, row_tokens=max(row_tokens or 0, longest))
     shares = rows_lib.shares(generator)
     rows = -(-rows // shares) * shares
-    made: dict[int, np.ndarray] = {}
+    made: dict[int, tuple[Latents, float]] = {}
     for start in range(0, len(plan), rows):
         group = plan[start : start + rows]
-        latents, _ = sample_rows(
-            generator, requests, grids, group, settings=settings, pad_rows=min(rows, len(plan))
-        )
-        made.update(zip([number for row in group for number in row], latents, strict=True))
-        progress(len(made), len(requests))
-    return [made[number] for number in range(len(requests))]
+        numbers = [number for row in group for number in row]
+        judge = tries > 1 and any(faults[number // tries] is None for number in numbers)
+        ask = {"settings": settings, "pad_rows": min(rows, len(plan)), "judge": judge}
+        found = sample_rows(generator, seeded, grids, group, **ask)
+        made.update(zip(numbers, zip(found.latents, found.surprise, strict=True), strict=True))
+        progress(len(made) // tries, len(requests))
+    kept = []
+    for number, fault in enumerate(faults):
+        seeds = [made[number * tries + k] for k in range(tries)]
+        kept.append(min(seeds, key=lambda one: fault(one[0]) if fault else one[1])[0])
+    return kept
+
+
+def _reseeded(request: Request, number: int) -> Request:
+    return dataclasses.replace(request, seed=(request.seed + number) % 2**32)
+
+
+class Sampled(NamedTuple):
+    """What `sample_rows` made, in the order of the rows.
+
+    Attributes:
+      latents: of every request, normalised.
+      surprise: of every request (`choosing.surprise`); 0 where it was not to be judged.
+      skipped: steps that a cache saved.
+    """
+
+    latents: list[Latents]
+    surprise: list[float]
+    skipped: int
 
 
 def sample_rows(
@@ -97,8 +131,9 @@ def sample_rows(
     *,
     settings: Settings,
     pad_rows: int = 1,
-) -> tuple[list[Float[np.ndarray, "lf lh lw lc"]], int]:
-    """The normalised latents of the requests that `plan` names, row by row, and the steps a cache saved."""
+    judge: bool = False,
+) -> Sampled:
+    """The requests that `plan` names, row by row: one seed of each, whatever `settings.tries`."""
     made, shares = len(plan), rows_lib.shares(generator)
     count = -(-max(pad_rows, made) // shares) * shares
     plan = [*plan, *[plan[-1]] * (count - made)]  # the last row again fills the batch up
@@ -117,13 +152,19 @@ def sample_rows(
             encode_text=generator.encode_text,
             settings=settings,
         )
+        surprise = np.zeros(rows.batch.clip.shape)
+        if judge:
+            ask = {"apply": generator.apply, "encode_text": generator.encode_text}
+            batch = place(rows.batch)._replace(tokens=tokens)
+            surprise = np.asarray(choosing.surprise(generator.params, batch, **ask))
     latents = patches.unpack_rows(
         np.asarray(tokens)[:made],
         rows.batch.segment[:made],
         grids=rows.batch.grid[:made],
         patch=generator.patch,
     )
-    return latents, int(skipped)
+    judged = [float(s) for row, own in zip(plan, surprise[:made], strict=False) for s in own[: len(row)]]
+    return Sampled(latents, judged, int(skipped))
 
 
 @functools.partial(jax.jit, static_argnames=("apply", "encode_text", "settings"))

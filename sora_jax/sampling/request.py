@@ -17,6 +17,7 @@ from sora_jax.types import PackedBatch, Params
 CONTEXT_SCALE = 4.0  # of what goes on from a video, unless asked otherwise
 MEMORY = True  # of what is longer than a window: its first latent stays in view
 REMEMBERED_LEVEL = 0.8  # noise level from which on what is remembered guides: where places and looks settle
+TRIES = 4  # seeds of what is best told apart, and is not the same in all (storyboards, connections)
 CUT_SCALE = 1.0  # of what has several captions: a shot is placed as if it were made for itself
 
 
@@ -70,6 +71,8 @@ class Settings:
       context_noise: level in [0, 1) at which the network sees known tokens, which come back clean all the
         same: what it made itself it then trusts less, which curbs drift.
       cache: share by which the tokens move before the network is asked again; 0 = at every step.
+      tries: seeds of every request, its own and the next ones, of which the best is kept; what is best says
+        the mode, or else how well the text explains the video (`choosing`).
     """
 
     steps: int = 30
@@ -81,12 +84,15 @@ class Settings:
     context_scale: float = 1.0
     context_noise: float = 0.0
     cache: float = 0.0
+    tries: int = 1
 
     def __post_init__(self) -> None:
         if self.sampler not in sampler.SAMPLERS:
             raise ValueError(f"unknown sampler {self.sampler!r}: use one of {', '.join(sampler.SAMPLERS)}")
         if self.steps < 1:
             raise ValueError(f"steps {self.steps} is below 1: use 30, or fewer for a draft")
+        if self.tries < 1:
+            raise ValueError(f"tries {self.tries} is below 1: use 1, or more to choose from")
         if not 0 <= self.context_noise < 1:
             raise ValueError(f"context_noise {self.context_noise} is not in [0, 1): use 0, or about 0.05")
         object.__setattr__(self, "guidance_interval", tuple(self.guidance_interval))  # JSON has lists

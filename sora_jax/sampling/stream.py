@@ -11,6 +11,7 @@ that goes on from its own mistakes.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -48,6 +49,7 @@ def windows(
 ) -> Iterator[Latents]:
     """The latents of a video in the order of time, in pieces: a window, then what is free in each.
 
+    Of `settings.tries` seeds the best first window is kept, since what goes on keeps what that shows.
     The noise of a place is the same whatever the windows, so a window as long as the video gives what
     `text_to_video` gives.
 
@@ -96,7 +98,7 @@ def windows(
             before=made - context,
             memory=memory,
         )
-        (video,) = run(generator, [job], settings=settings)
+        (video,) = run(generator, [job], settings=dataclasses.replace(settings, tries=1))
         made += more
         progress(made, latents)
         yield video.latents[-more:]

@@ -16,19 +16,15 @@ does, and what follows a frame that was a video's first is kept from that video'
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from sora_jax import patches
-from sora_jax.sampling.generate import sample_latents
+from sora_jax.sampling.generate import Fault, Latents, sample_latents
 from sora_jax.sampling.request import Generator, Request, Settings
-
-Latents = Float[np.ndarray, "lf lh lw lc"]
-
-TRIES = 4  # seeds, of which the best is kept where a mode can tell
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,8 +48,8 @@ class Job:
     Attributes:
       request: of the sampler.
       finish: the latents of the request -> the whole video.
-      fault: what a seed's video is chosen by, the least among several (`run_tries`); None = one seed is as
-        good as another.
+      fault: what the best of several seeds (`Settings.tries`) has least of; None = it is the one that its
+        text explains best (`choosing`).
     """
 
     request: Request
@@ -61,38 +57,28 @@ class Job:
     fault: Callable[[Video], float] | None = None
 
 
-def run(generator: Generator, jobs: Sequence[Job], *, settings: Settings, rows: int = 4) -> list[Video]:
-    """The video of every job; jobs of any modes and sizes share batches."""
-    made = sample_latents(generator, [job.request for job in jobs], settings=settings, rows=rows)
-    return [job.finish(latents) for job, latents in zip(jobs, made, strict=True)]
-
-
-def run_tries(
+def run(
     generator: Generator,
     jobs: Sequence[Job],
     *,
     settings: Settings,
-    tries: int = TRIES,
     rows: int = 4,
+    progress: Callable[[int, int], Any] = lambda done, total: None,
 ) -> list[Video]:
-    """Of the videos of `tries` seeds of every job, its own and the next ones, that of the least `Job.fault`.
+    """The video of every job, the best of `settings.tries` seeds; jobs of any modes and sizes share batches.
 
-    After the last seed, 2**32 - 1, comes 0. A job without a fault is made once.
-
-    Raises:
-      ValueError: fewer than one try.
+    Args:
+      progress: as of `generate.sample_latents`.
     """
-    if tries < 1:
-        raise ValueError(f"tries {tries} is below 1: use 1, or more to choose from")
-    seeded = [
-        dataclasses.replace(
-            job, request=dataclasses.replace(job.request, seed=(job.request.seed + k) % 2**32)
-        )
-        for job in jobs
-        for k in range(tries if job.fault else 1)
-    ]
-    made = iter(run(generator, seeded, settings=settings, rows=rows))
-    return [min(itertools.islice(made, tries), key=job.fault) if job.fault else next(made) for job in jobs]
+    requests, faults = [job.request for job in jobs], [_fault_of(job) for job in jobs]
+    ask = {"settings": settings, "rows": rows, "progress": progress, "faults": faults}
+    made = sample_latents(generator, requests, **ask)
+    return [job.finish(latents) for job, latents in zip(jobs, made, strict=True)]
+
+
+def _fault_of(job: Job) -> Fault | None:
+    fault = job.fault
+    return None if fault is None else lambda latents: fault(job.finish(latents))
 
 
 def encode(generator: Generator, video: UInt8[np.ndarray, "f h w 3"], *, fps: float) -> Video:

@@ -2,8 +2,9 @@
 
     python mesh_sampling.py OUT.npz [MESH ...]
 
-Writes the latents `"MESH/request"` of `requests()`, `"MESH/cut"` (mesh axes that cut a parameter) and
-`"encoded/clip"`, of `clips()`. A mesh is written `fsdp=2,context=4`, or with the attention it runs behind it.
+Writes the latents `"MESH/request"` of `requests()`, `"MESH/surprise"` of the first, `"MESH/cut"` (mesh axes
+that cut a parameter) and `"encoded/clip"`, of `clips()`. A mesh is written `fsdp=2,context=4`, or with
+the attention it runs behind it.
 """
 
 from __future__ import annotations
@@ -39,6 +40,14 @@ def sample(generator: Generator, settings: generate.Settings) -> list[np.ndarray
     )
 
 
+def surprise(generator: Generator, settings: generate.Settings) -> float:
+    """Of the first of `requests()`: what seeds are chosen by."""
+    first = requests()[0]
+    settings = dataclasses.replace(settings, steps=3)
+    ask = {"settings": settings, "judge": True}
+    return generate.sample_rows(generator, [first], [generator.grid(first)], [[0]], **ask).surprise[0]
+
+
 def clips() -> list[types.Clip]:
     """More than one chunk of one size, and one clip of another."""
     draw = np.random.default_rng(0)
@@ -55,6 +64,7 @@ def main() -> None:
         mesh = mesh_lib.make_mesh(**mesh_lib.parse(sides), devices=jax.devices())
         generator, settings = build.load_generator(MODEL, attention=attention or "xla", mesh=mesh)  # type: ignore[arg-type]
         found |= {f"{name}/{k}": latents for k, latents in enumerate(sample(generator, settings))}
+        found[f"{name}/surprise"] = np.float64(surprise(generator, settings))
         specs = [leaf.sharding.spec for leaf in jax.tree.leaves(generator.params)]
         found[f"{name}/cut"] = np.array(
             sorted({axis for spec in specs for axis in spec if axis and mesh.shape[axis] > 1})

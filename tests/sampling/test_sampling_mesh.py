@@ -43,7 +43,10 @@ def check(names: tuple[str, ...], alone, expected: list[np.ndarray], out: Path) 
         assert one.std() > 0.1
         for name in names:
             np.testing.assert_allclose(found[f"{name}/{number}"], one, atol=1e-3, err_msg=name)
+    surprise = script.surprise(*alone)
+    assert surprise != 0
     for name in names:
+        assert found[f"{name}/surprise"] == pytest.approx(surprise, abs=1e-4)
         sides = mesh_lib.parse(name.split(" ")[0])
         assert set(found[f"{name}/cut"]) == {axis for axis in ("fsdp", "tensor") if sides.get(axis, 1) > 1}
     for number, clip in enumerate(alone[0].autoencoder.encode_clips(script.clips())):

@@ -13,8 +13,7 @@ import pytest
 from sora_jax import build
 from sora_jax.data import video_files
 from sora_jax.models import autoencoder_latents
-from sora_jax.sampling import connect, create, edit, extend, stream, video
-from sora_jax.sampling.generate import generate
+from sora_jax.sampling import connect, create, edit, extend, generate, stream, video
 from sora_jax.sampling.request import Settings
 from sora_jax.worlds.source import WorldSource
 
@@ -198,15 +197,40 @@ def test_a_job_alone_gives_what_it_gives_among_others(generator, made, given):
     np.testing.assert_allclose(alone.latents, made["extend"].latents, atol=2e-4)
 
 
-def test_of_several_seeds_the_most_even_way_is_kept(generator, given):
-    jobs = [connect.connect(generator, *given, prompt=PROMPT, latents=2, seed=seed) for seed in (3, 4, 5)]
-    every = video.run(generator, jobs, settings=SETTINGS)
-    faults = [connect.unevenness(one) for one in every]
-    assert len(set(faults)) == 3
-    (best,) = video.run_tries(generator, jobs[:1], settings=SETTINGS, tries=3)
-    np.testing.assert_allclose(best.latents, every[int(np.argmin(faults))].latents, atol=2e-4)
+def test_of_several_seeds_the_best_by_the_mode_and_else_by_the_text_is_kept(generator, given):
+    """Every seed alone, and all together in one batch with another mode's."""
+    size = {"frames": FRAMES, "height": SIDE, "width": SIDE, "fps": FPS}
+    ways = [connect.connect(generator, *given, prompt=PROMPT, latents=2, seed=seed) for seed in (3, 4, 5)]
+    texts = [create.text_to_video(generator, prompt=PROMPT, seed=seed, **size) for seed in (3, 4, 5)]
+    requests = [job.request for job in (*ways, *texts)]
+    grids = [generator.grid(request) for request in requests]
+    plan = [[number] for number in range(6)]
+    every = generate.sample_rows(generator, requests, grids, plan, settings=SETTINGS, judge=True)
+    faults = [connect.unevenness(job.finish(one)) for job, one in zip(ways, every.latents[:3], strict=True)]
+    surprise = every.surprise[3:]
+    assert min(np.ptp(faults), np.ptp(surprise)) > 1e-3
+    chosen = dataclasses.replace(SETTINGS, tries=3)
+    even, told = video.run(generator, [ways[0], texts[0]], settings=chosen, rows=6)
+    best = int(np.argmin(faults))
+    np.testing.assert_allclose(even.latents, ways[best].finish(every.latents[best]).latents, atol=2e-4)
+    np.testing.assert_allclose(told.latents, every.latents[3 + int(np.argmin(surprise))], atol=2e-4)
     with pytest.raises(ValueError, match="tries 0"):
-        video.run_tries(generator, jobs, settings=SETTINGS, tries=0)
+        dataclasses.replace(SETTINGS, tries=0)
+    first = next(
+        stream.windows(
+            generator,
+            chosen,
+            prompt=PROMPT,
+            latents=9,
+            window=5,
+            context=2,
+            height=SIDE,
+            width=SIDE,
+            fps=FPS,
+            seed=3,
+        )
+    )
+    np.testing.assert_allclose(first, told.latents, atol=2e-4)
 
 
 def test_unevenness_is_of_latents_after_the_first():
@@ -228,19 +252,6 @@ def test_shots_are_judged_where_the_captions_change(generator):
     late = [(0.0, PROMPT), (9.0, PROMPT)]
     job = create.storyboard(generator, shots=late, frames=FRAMES, height=SIDE, width=SIDE, fps=FPS)
     assert job.fault is None
-
-
-def test_what_nothing_tells_apart_is_made_once(generator, made):
-    """Beside a storyboard of two seeds: a plain prompt's own seed is made, and comes back in its place."""
-    size = {"frames": FRAMES, "height": SIDE, "width": SIDE, "fps": FPS, "seed": 7}
-    shots = [(0.0, PROMPT), (1.0, "a red circle at rest")]
-    jobs = [
-        create.storyboard(generator, shots=shots, **size),
-        create.text_to_video(generator, prompt=PROMPT, **size),
-    ]
-    told, plain = video.run_tries(generator, jobs, settings=SETTINGS, tries=2, rows=8)
-    np.testing.assert_allclose(plain.latents, made["text"].latents, atol=2e-4)
-    assert jobs[0].fault is not None and jobs[0].fault(told) <= jobs[0].fault(made["storyboard"]) + 1e-4
 
 
 def test_an_extension_remembers_the_first_latent_and_nothing_between(generator, given):
@@ -406,4 +417,4 @@ def test_what_cannot_be_done_is_said(generator, given, clips, mask):
         video.run(generator, [job], settings=SETTINGS)
     with pytest.raises(ValueError, match="join its latents to those"):
         ext = extend.extend(generator, a, prompt=PROMPT, latents=2)
-        generate(generator, [ext.request], settings=SETTINGS)
+        generate.generate(generator, [ext.request], settings=SETTINGS)

@@ -11,7 +11,7 @@ import numpy as np
 
 from sora_jax.evaluation import report, text_alignment
 from sora_jax.sampling import video
-from sora_jax.sampling.request import CONTEXT_SCALE, Generator, Settings
+from sora_jax.sampling.request import CONTEXT_SCALE, TRIES, Generator, Settings
 from sora_jax.sampling.video import Job, Video
 from sora_jax.types import Clip
 from sora_jax.worlds.parse import parse_prompt
@@ -56,7 +56,7 @@ class Bench:
 
     def best(self, jobs: Sequence[Job]) -> list[Video]:
         """The videos of jobs, each the best of some seeds, as the command makes them."""
-        return video.run_tries(self.generator, jobs, settings=self.settings, rows=self.rows)
+        return self.changed({"tries": TRIES}).make(jobs)
 
     def changed(self, changes: Mapping[str, Any]) -> Bench:
         """The same with other settings of the sampler."""
