@@ -14,6 +14,7 @@ from sora_jax.data import video_files
 from sora_jax.sample import options as shared
 from sora_jax.sample.mode import add_memory
 from sora_jax.sampling import stream
+from sora_jax.sampling.request import TRIES
 from sora_jax.sharding import processes
 
 EXAMPLE = '--prompt "a red circle and a blue circle bounce around in a box" --seconds 60 --out minute.mp4'
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_memory(parser)
     parser.add_argument("--context_noise", type=float, default=0.0, help="level at which known ones are seen")
     shared.add_model(parser)
+    parser.set_defaults(tries=TRIES)  # of the first window
     shared.add_out(parser, default="out/long.mp4")
 
 

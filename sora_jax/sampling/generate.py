@@ -2,7 +2,7 @@
 
 The noise of a token is a function of (seed, its place in its own grid), so a request gives the same video
 alone and packed with others, whatever the batch. A request may give latents to start from, and a noise level
-per patch: every mode of `modes` is a choice of these two.
+per patch: every mode is a choice of these two.
 """
 
 from __future__ import annotations

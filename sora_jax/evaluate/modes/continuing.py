@@ -19,15 +19,15 @@ from sora_jax.evaluate.modes.bench import (
 )
 from sora_jax.evaluation import modes as measures
 from sora_jax.sampling import create, extend, stream
-from sora_jax.sampling.request import CONTEXT_SCALE
+from sora_jax.sampling.request import TRIES
 from sora_jax.worlds.scene import PALETTE
 
-# How a long video is made: guided by its text, as the command does it; the first latent out of view; guided
-# by what was there before, too.
-LONG: dict[str, dict[str, float]] = {
-    "mode": {},
-    "without memory": {},
-    "text and context": {"context_scale": CONTEXT_SCALE},
+# How a long video is made: as the command does it, its first window the best of some seeds; of one seed; the
+# first latent out of view.
+LONG: dict[str, dict[str, int]] = {
+    "mode": {"tries": TRIES},
+    "one seed": {},
+    "without memory": {"tries": TRIES},
 }
 
 
