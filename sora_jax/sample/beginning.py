@@ -102,6 +102,7 @@ def _extend_arguments(parser: Parser) -> None:
     parser.add_argument("--latents", type=int, default=4, help="latents (of 4 frames) that are added")
     parser.add_argument("--times", type=int, default=1, help="how often")
     parser.add_argument("--backward", action="store_true", help="before the video, not after it")
+    parser.set_defaults(tries=TRIES)
     add_context(parser)
     add_memory(parser)
     shared.continue_by_context(parser)
@@ -111,7 +112,9 @@ def _extend(options: Options, generator: Generator, made: Video | None) -> Job:
     if made is None:
         made = clip(options, generator, options.video)
     elif options.backward:
-        options.seed += 1  # every beginning is at frame 0: it would be drawn from the same noise again
+        options.seed += (
+            options.tries
+        )  # every beginning is at frame 0: it would be drawn from the same noise again
     ask = {
         "prompt": options.prompt,
         "latents": options.latents,

@@ -18,6 +18,7 @@ from sora_jax.sampling.video import (
     after_first,
     known_levels,
     last,
+    paces,
     padded,
     spread,
     window,
@@ -87,11 +88,8 @@ def loop(
 
 
 def unevenness(video: Video) -> float:
-    """The largest step from latent to latent over the mean one: what a break on the way is seen by.
-
-    Steps are root mean squares. The first latent is of one frame, so the step from it is left out.
-    """
-    steps = np.sqrt(np.mean(np.diff(video.latents[1:], axis=0) ** 2, axis=(1, 2, 3)))
+    """The largest step from latent to latent over the mean one: what a break on the way is seen by."""
+    steps = paces(video)
     return float(steps.max() / max(steps.mean(), 1e-6))
 
 

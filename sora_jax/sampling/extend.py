@@ -1,13 +1,19 @@
-"""Longer, at either end: any number of times, in latents, at the same cost each."""
+"""Longer, at either end: any number of times, in latents, at the same cost each.
+
+Seeds differ in how fast a thing goes on: of `Settings.tries` the best by `change_of_pace` is kept.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 import numpy as np
 
+from sora_jax import text_bytes
 from sora_jax.sampling.request import CUT_SCALE, MEMORY, REMEMBERED_LEVEL, Generator
-from sora_jax.sampling.video import Job, Video, after_first, known_levels, last, padded, window
+from sora_jax.sampling.video import Job, Video, after_first, known_levels, last, paces, padded, window
 
 
 def extend(
@@ -65,6 +71,7 @@ def extend(
         finish=lambda made: dataclasses.replace(
             video, latents=np.concatenate([older, kept, made[known:]]), dropped=0
         ),
+        fault=_fault(len(video.latents), prompt),
     )
 
 
@@ -90,4 +97,26 @@ def extend_backward(
         finish=lambda made: dataclasses.replace(
             video, latents=np.concatenate([made[:free], video.latents[1:]])
         ),
+        fault=_fault(1 - len(video.latents), prompt),
     )
+
+
+def change_of_pace(video: Video, *, given: int) -> float:
+    """How much faster or slower the first two steps that were made are than the last three that were given.
+
+    A step is `video.paces`; the sum of the |log| of either over the mean of those.
+
+    Args:
+      given: so many latents at the beginning were given, three or more; below 0: at the end, two or more.
+    """
+    steps = paces(video)
+    steps, join = (steps, given - 2) if given > 0 else (steps[::-1], -given - 1)
+    before, after = steps[max(0, join - 3) : join], steps[join : join + 2]
+    return float(np.abs(np.log(np.maximum(after, 1e-6) / max(before.mean(), 1e-6))).sum())
+
+
+def _fault(given: int, prompt: str) -> Callable[[Video], float] | None:
+    """None where too little was given to have a pace, and where a new shot may have another."""
+    if -2 < given < 3 or len(text_bytes.split_times(prompt)) > 1:
+        return None
+    return functools.partial(change_of_pace, given=given)

@@ -164,6 +164,11 @@ def after_first(generator: Generator, video: Video, context: int) -> Latents:
     return video.latents[1 : 1 + context]
 
 
+def paces(video: Video) -> Float[np.ndarray, " k"]:
+    """Root mean square steps from latent to latent; that from the first, which is one frame, is left out."""
+    return np.sqrt(np.mean(np.diff(video.latents[1:], axis=0) ** 2, axis=(1, 2, 3)))
+
+
 def _check_length(generator: Generator, video: Video, context: int, *, least: int) -> None:
     if context < 1:
         raise ValueError(f"context {context} is below 1 latent: use 1 or more")

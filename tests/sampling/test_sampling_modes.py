@@ -239,6 +239,23 @@ def test_unevenness_is_of_latents_after_the_first():
     assert connect.unevenness(video.Video(latents=latents, fps=FPS)) == pytest.approx(4 / 2)
 
 
+def test_a_change_of_pace_is_read_where_an_extension_joins(generator, given):
+    """Steps of 3, 1, 1, 1 and then 2 and 0.5: twice as fast, then half; and the same from behind."""
+    steps = np.array([9.0, 3.0, 1.0, 1.0, 1.0, 2.0, 0.5, 7.0])
+    latents = np.concatenate([[0.0], np.cumsum(steps)])[:, None, None, None] * np.ones((9, 2, 2, 3))
+    forward = extend.change_of_pace(video.Video(latents=latents, fps=FPS), given=6)
+    assert forward == pytest.approx(2 * np.log(2))
+    turned = np.concatenate([latents[:1] - 50, latents[:0:-1]])  # a first latent, then the others from behind
+    backward = extend.change_of_pace(video.Video(latents=turned, fps=FPS), given=-5)
+    assert backward == pytest.approx(2 * np.log(2))
+    short = dataclasses.replace(given[0], latents=given[0].latents[:2])
+    ask = {"prompt": PROMPT, "latents": 2}
+    assert extend.extend(generator, short, context=1, **ask).fault is None  # no pace to go by
+    assert extend.extend(generator, given[0], **ask).fault is not None
+    cut = {**ask, "prompt": f"{PROMPT} [2.5s] {PROMPT}"}
+    assert extend.extend(generator, given[0], **cut).fault is None  # another shot has its own
+
+
 def test_shots_are_judged_where_the_captions_change(generator):
     """At 0.5 and 1.4 s of 8 frames/s, frames 4 and 11.2, of latents 1 and 3."""
     latents = np.zeros((5, 3, 3, 2), np.float32)
