@@ -102,7 +102,6 @@ def _extend_arguments(parser: Parser) -> None:
     parser.add_argument("--latents", type=int, default=4, help="latents (of 4 frames) that are added")
     parser.add_argument("--times", type=int, default=1, help="how often")
     parser.add_argument("--backward", action="store_true", help="before the video, not after it")
-    parser.set_defaults(tries=TRIES)
     add_context(parser)
     add_memory(parser)
     shared.continue_by_context(parser)

@@ -17,7 +17,7 @@ from sora_jax.types import PackedBatch, Params
 CONTEXT_SCALE = 4.0  # of what goes on from a video, unless asked otherwise
 MEMORY = True  # of what is longer than a window: its first latent stays in view
 REMEMBERED_LEVEL = 0.8  # noise level from which on what is remembered guides: where places and looks settle
-TRIES = 4  # seeds of what differs much: extensions, storyboards, connections, a long video's first window
+TRIES = 4  # seeds of what differs much: storyboards, connections, the first window of a long video
 CUT_SCALE = 1.0  # of what has several captions: a shot is placed as if it were made for itself
 
 
