@@ -29,6 +29,9 @@ def text_to_video(
     Args:
       prompt: a caption, or several with their times, each of which is a shot (`storyboard`).
       cut_scale: how firmly a shot begins anew; see `storyboard`.
+
+    Raises:
+      ValueError: a size that does not divide, with the nearest that does.
     """
     request = Request(
         prompt=prompt, frames=frames, height=height, width=width, fps=fps, seed=seed, apart=cut_scale
@@ -102,10 +105,10 @@ def shots_fault(video: Video, cuts: Sequence[int]) -> float:
     Args:
       cuts: latents with which the shots but the first begin, ascending, one at least.
     """
-    first, *later = (shot.mean((0, 1, 2)) for shot in np.split(video.latents, list(cuts)))
+    begins = np.asarray(cuts)
+    first, *later = (shot.mean((0, 1, 2)) for shot in np.split(video.latents, begins))
     apart = max(np.linalg.norm(looks - first) for looks in later)
-    before = np.asarray(cuts) - 1
-    steps = np.sqrt(np.mean((video.latents[cuts] - video.latents[before]) ** 2, axis=(1, 2, 3)))
+    steps = np.sqrt(np.mean((video.latents[begins] - video.latents[begins - 1]) ** 2, axis=(1, 2, 3)))
     return float(apart - steps.min())
 
 

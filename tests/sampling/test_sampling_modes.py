@@ -266,6 +266,7 @@ def test_shots_are_judged_where_the_captions_change(generator):
     assert job.fault is not None
     steps = np.sqrt([(3**2 + 4**2) / 2, (2.4**2 + 3.2**2) / 2])
     assert job.fault(video.Video(latents=latents, fps=FPS)) == pytest.approx(5 - steps.min())
+    assert create.shots_fault(video.Video(latents=latents, fps=FPS), (1, 3)) == pytest.approx(5 - steps.min())
     late = [(0.0, PROMPT), (9.0, PROMPT)]
     job = create.storyboard(generator, shots=late, frames=FRAMES, height=SIDE, width=SIDE, fps=FPS)
     assert job.fault is None

@@ -55,7 +55,7 @@ class Bench:
         return video.run(self.generator, jobs, settings=self.settings, rows=self.rows)
 
     def best(self, jobs: Sequence[Job]) -> list[Video]:
-        """The videos of jobs, each the best of some seeds, as the command makes them."""
+        """The videos of jobs, each the best of `TRIES` seeds."""
         return self.changed({"tries": TRIES}).make(jobs)
 
     def changed(self, changes: Mapping[str, Any]) -> Bench:
