@@ -51,7 +51,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 "scan": False,
                 "remat": "none",
                 # Or a kernel: "splash" on TPUs, "cudnn" in bfloat16 on Hopper GPUs and later, "flash" on
-                # other GPUs; or "ring", for long rows, anywhere, and "ring_splash", on TPUs, for long rows of
+                # other GPUs, "chunked" on CPUs from 1,024 tokens on; or "ring", for long rows, anywhere, and "ring_splash", on TPUs, for long rows of
                 # heads that do not divide over the mesh's context.
                 "attention": "xla",
                 "pattern": "full",  # or "factorised"

@@ -135,7 +135,8 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
         "--attention",
         choices=get_args(Implementation),
         default="xla",
-        help="kernel of long rows: cudnn and flash for GPUs, splash and ring_splash for TPUs, ring anywhere",
+        help="kernel of long rows: cudnn and flash for GPUs, splash and ring_splash for TPUs, chunked for "
+        "CPUs, ring anywhere",
     )
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16"), default="float32", help="of the computation"

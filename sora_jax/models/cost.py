@@ -88,7 +88,7 @@ def count_training_flops(
     Remat "full" and "offload" do every block's forward pass twice, "dots" its attention. The kernels
     ("splash", "ring_splash", and of self-attention "flash") do nine products over (query, key) pairs where
     the mathematics needs six: the weights are made again in each of two backward passes, and their gradient
-    once more. "cudnn" and the "ring" do seven: the weights are made again.
+    once more. "cudnn", "chunked" and the "ring" do seven: the weights are made again.
 
     Args: as `count_flops`.
     """
@@ -105,6 +105,7 @@ def count_training_flops(
         "ring_splash": 3 * (attended + text),
         "flash": 3 * attended,
         "cudnn": attended,
+        "chunked": attended,
         "ring": attended,
     }
     again += rows * tokens * of_kernel[model.attention] * model.width

@@ -17,19 +17,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from sora_jax.nn.chunked import chunked_attention
 from sora_jax.nn.cudnn import cudnn_attention
 from sora_jax.nn.flash import flash_attention
-from sora_jax.nn.layers import Dense, Initializer, RMSNorm, Rotation, split_heads
+from sora_jax.nn.layers import Dense, Initializer, RMSNorm, Rotation, inner_product, split_heads
 from sora_jax.nn.partition import HEADS
 from sora_jax.nn.ring import ring_attention
 from sora_jax.nn.ring_splash import ring_splash_attention
 from sora_jax.nn.splash import splash_attention
 
-Implementation = Literal["xla", "splash", "flash", "cudnn", "ring", "ring_splash"]
-# What attends to text beside each: the GPU kernels and the rings know one set of segments, text has its own.
+Implementation = Literal["xla", "chunked", "splash", "flash", "cudnn", "ring", "ring_splash"]
+# What attends to text beside each: most know one set of segments, and text has its own.
 CROSS: Mapping[Implementation, Implementation] = MappingProxyType(
     {
         "xla": "xla",
+        "chunked": "xla",
         "splash": "splash",
         "flash": "xla",
         "cudnn": "xla",
@@ -39,7 +41,7 @@ CROSS: Mapping[Implementation, Implementation] = MappingProxyType(
 )
 # Tokens of a device's row are a multiple of this; of text too, where the same kernel attends to it.
 BLOCKS: Mapping[Implementation, int] = MappingProxyType(
-    {"xla": 1, "splash": 128, "flash": 128, "cudnn": 1, "ring": 1, "ring_splash": 128}
+    {"xla": 1, "chunked": 1, "splash": 128, "flash": 128, "cudnn": 1, "ring": 1, "ring_splash": 128}
 )
 # The platform that a kernel is for; the others run anywhere.
 PLATFORMS: Mapping[Implementation, str] = MappingProxyType(
@@ -69,12 +71,13 @@ def attend(
       scale: of the products of queries and keys.
       bias: added to the scaled products, the same for every row.
       implementation: "xla" = batched matrix products over (b, k, n, d) with a softmax between; "splash" = a
-        TPU kernel (`nn.splash`), for TPUs alone and without a bias; "flash" = a GPU kernel (`nn.flash`), for
-        GPUs alone, without a bias, of a sequence to itself; "cudnn" = NVIDIA's (`nn.cudnn`), likewise, for
-        Hopper GPUs and later, in half precision, of segments that lie one after the other; "ring" = plain
-        products, a block of keys at a time, handed round the devices that share a row (`nn.ring`), anywhere,
-        without a bias, of a sequence to itself; "ring_splash" = likewise, with the TPU kernel
-        (`nn.ring_splash`), for TPUs alone. Nothing is chosen for the caller.
+        TPU kernel (`nn.splash`), for TPUs alone and without a bias; the others are for a sequence and itself,
+        without a bias: "chunked" = a head and some of its queries at a time (`nn.chunked`), for rows of 1,024
+        tokens and more on CPUs; "flash" = a GPU kernel (`nn.flash`), for GPUs alone; "cudnn" = NVIDIA's
+        (`nn.cudnn`), for Hopper GPUs and later, in half precision, of segments that lie one after the other;
+        "ring" = plain products, a block of keys at a time, handed round the devices that share a row
+        (`nn.ring`), anywhere; "ring_splash" = likewise, with the TPU kernel (`nn.ring_splash`), for TPUs
+        alone. Nothing is chosen for the caller.
       most_segments: that a row may have; only "cudnn" asks.
 
     Raises:
@@ -92,12 +95,13 @@ def attend(
             return splash_attention(
                 query, key, value, query_segment=query_segment, key_segment=key_segment, scale=scale
             )
-        case "flash" | "cudnn" | "ring" | "ring_splash":
+        case "chunked" | "flash" | "cudnn" | "ring" | "ring_splash":
             if bias is not None or query_segment is not key_segment:
                 raise ValueError(
                     f"attention={implementation!r} has no bias and attends to its own sequence: use 'xla'"
                 )
             own: Callable[..., Any] = {
+                "chunked": chunked_attention,
                 "flash": flash_attention,
                 "cudnn": functools.partial(cudnn_attention, most_segments=most_segments),
                 "ring": ring_attention,
@@ -130,7 +134,8 @@ def _forward(query, key, value, bias, query_segment, key_segment):
     if bias is not None:
         logits = logits + bias[None].astype(jnp.float32)
     same = query_segment[:, None, :, None] == key_segment[:, None, None, :]
-    logits = jnp.where(same, logits, _MASKED)
+    # One array for all heads, held as it is: XLA's softmax on a CPU takes in what is added, not a choice.
+    logits = logits + jax.lax.optimization_barrier(jnp.where(same, 0.0, _MASKED))
     top = jnp.maximum(jnp.max(logits, axis=-1, keepdims=True), _FLOOR)
     weight = jnp.exp(logits - top)
     total = jnp.sum(weight, axis=-1, keepdims=True)
@@ -145,16 +150,21 @@ def _backward(residuals, gradient):
     query, key, value, bias, weight, inverse, out = residuals
     # With p = w / total: dp = g v^T, dlogits = p (dp - sum(g out)); the 1 / total goes to g at once.
     gradient = gradient.astype(jnp.float32) * inverse
-    inner = jnp.sum(gradient * out.astype(jnp.float32), axis=-1, keepdims=True)
+    inner = inner_product(gradient, out)
     gradient = gradient.astype(value.dtype)
-    d_value = jnp.einsum("bknm,bknd->bkmd", weight, gradient)
+    d_value = _over_queries(weight, gradient)
     d_weight = jnp.einsum("bknd,bkmd->bknm", gradient, value, preferred_element_type=jnp.float32)
     d_logits = weight.astype(jnp.float32) * (d_weight - inner)
     d_bias = None if bias is None else jnp.sum(d_logits, axis=0).astype(bias.dtype)
     d_logits = d_logits.astype(query.dtype)
     d_query = jnp.einsum("bknm,bkmd->bknd", d_logits, key)
-    d_key = jnp.einsum("bknm,bknd->bkmd", d_logits, query)
+    d_key = _over_queries(d_logits, query)
     return d_query, d_key, d_value, d_bias, None, None
+
+
+def _over_queries(x, y):
+    """`x^T y` as `(y^T x)^T`: of the two the short matrix is turned, which on a CPU takes half the time."""
+    return jnp.swapaxes(jnp.einsum("bknd,bknm->bkdm", y, x), 2, 3)
 
 
 _softmax_attention.defvjp(_forward, _backward)

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from sora_jax.nn.layers import inner_product
 from sora_jax.nn.partition import HEADS, ROWS, TOKENS, constrain
 
 BLOCK = 256  # keys that are looked at at once
@@ -124,7 +125,7 @@ def _forward(size: int, query: Array, key: Array, value: Array, segment: Array) 
 
 def _backward(size: int, residuals: Any, gradient: Float[Array, "b k n d"]) -> Any:
     query, key, value, segment, out, log_total = residuals
-    inner = jnp.sum(gradient.astype(jnp.float32) * out.astype(jnp.float32), axis=-1, keepdims=True)
+    inner = inner_product(gradient, out)
     gradient = gradient.astype(value.dtype)
 
     def fold(d_query: Array, block: Any) -> Any:
@@ -162,7 +163,9 @@ def _logits(query: Float[Array, "b k n d"], key: Float[Array, "b k m d"]) -> Flo
 
 
 def _over_queries(x: Float[Array, "b k n m"], y: Float[Array, "b k n d"]) -> Float[Array, "b k m d"]:
-    return jnp.einsum("bknm,bknd->bkmd", x, y, preferred_element_type=jnp.float32)
+    """`x^T y` as `(y^T x)^T`: of the two the short matrix is turned, which on a CPU takes half the time."""
+    turned = jnp.einsum("bknd,bknm->bkdm", y, x, preferred_element_type=jnp.float32)
+    return jnp.swapaxes(turned, 2, 3)
 
 
 def _blocks(key: Array, value: Array, segment: Int[Array, "b n"]) -> tuple[Array, Array, Array]:

@@ -19,6 +19,7 @@ Differs: the planes are not shared equally; a quarter goes to time, the rest to 
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -55,7 +56,9 @@ def rotations(
         w = jnp.asarray(geometric(*band, count), jnp.float32)
         angles.append(position[:, :, axis, None].astype(jnp.float32) * w[None, None, :])
     angle = jnp.concatenate(angles, axis=-1)
-    return jnp.cos(angle), jnp.sin(angle)
+    # Held as they are: the compiler would fold them into everything that turns by them, of every layer and
+    # head, and make them again there.
+    return jax.lax.optimization_barrier((jnp.cos(angle), jnp.sin(angle)))
 
 
 def rotate(
