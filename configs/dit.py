@@ -51,8 +51,8 @@ def get_config(variant: str = "cpu") -> ConfigDict:
                 "scan": False,
                 "remat": "none",
                 # Or a kernel: "splash" on TPUs, "cudnn" in bfloat16 on Hopper GPUs and later, "flash" on
-                # other GPUs, "chunked" on CPUs from 1,024 tokens on; or "ring", for long rows, anywhere, and "ring_splash", on TPUs, for long rows of
-                # heads that do not divide over the mesh's context.
+                # other GPUs, "chunked" on CPUs from 1,024 tokens on; or "ring", for long rows, anywhere, and
+                # "ring_splash", on TPUs, for long rows of heads that do not divide over the mesh's context.
                 "attention": "xla",
                 "pattern": "full",  # or "factorised"
                 "dtype": "float32",

@@ -21,7 +21,6 @@ from shapes import (
     GUIDANCE,
     LEVELS,
     PATCH,
-    SAMPLER_STEPS,
     SHAPES,
     TEXT_TOKENS,
     Shape,
@@ -92,6 +91,7 @@ def plan_of(
     batch: PackedBatch,
     what: str,
     *,
+    steps: int,
     chip: plan_chips.Chip,
     parameters: int,
 ) -> plan_report.Plan:
@@ -99,7 +99,7 @@ def plan_of(
     rows, tokens = batch.segment.shape
     sizes = {"rows": rows, "tokens": tokens, "text": TEXT_TOKENS, "text_width": model.width}
     forward = cost.count_flops(model, **sizes)
-    calls = 3 if what == "train" else 2 * SAMPLER_STEPS
+    calls = 3 if what == "train" else 2 * steps
     run_flops = cost.count_training_flops(model, **sizes) if what == "train" else calls * forward
     return plan_report.make_plan(
         {"what": what},
@@ -184,7 +184,7 @@ def main() -> None:
         static = {
             "apply": apply,
             "encode_text": encode,
-            "settings": Settings(steps=SAMPLER_STEPS, guidance_scale=GUIDANCE),
+            "settings": Settings(steps=shape.steps, guidance_scale=GUIDANCE),
         }
         arguments = (parameters, batch, (batch.segment > 0).astype(np.float32))
     count = sum(x.size for x in jax.tree.leaves(parameters))
@@ -217,7 +217,7 @@ def main() -> None:
         options.profile.write_text(json.dumps(found, indent=1))
     # After all that is timed: the probes' arrays are memory too.
     chip = plan_chips.local_chip(jnp.dtype(options.dtype))
-    planned = plan_of(program, model, batch, options.what, chip=chip, parameters=count)
+    planned = plan_of(program, model, batch, options.what, steps=shape.steps, chip=chip, parameters=count)
     print(
         json.dumps(
             {

@@ -15,7 +15,7 @@ import time
 
 import torch
 import torch.nn.functional as F
-from shapes import CHANNELS, GUIDANCE, PATCH, SAMPLER_STEPS, SHAPES, TEXT_TOKENS, Shape, times
+from shapes import CHANNELS, GUIDANCE, PATCH, SHAPES, TEXT_TOKENS, Shape, times
 from torch import nn
 
 
@@ -207,12 +207,12 @@ def main() -> None:
         @torch.no_grad()
         def run(number: int) -> float:
             x, both = torch.randn_like(clean), torch.cat([text, torch.zeros_like(text)])
-            for step in range(SAMPLER_STEPS):
-                t = torch.full((2 * rows,), 1 - step / SAMPLER_STEPS, device=device)
+            for step in range(shape.steps):
+                t = torch.full((2 * rows,), 1 - step / shape.steps, device=device)
                 with mixed:
                     found = velocity(called, torch.cat([x, x]), t, both)[:, : size[0]]
                 told, untold = found.float().chunk(2)
-                x = x - (untold + GUIDANCE * (told - untold)) / SAMPLER_STEPS
+                x = x - (untold + GUIDANCE * (told - untold)) / shape.steps
             return float(x.sum())
 
     begun = time.perf_counter()

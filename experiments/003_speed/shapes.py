@@ -9,18 +9,23 @@ from typing import NamedTuple
 
 PATCH, CHANNELS = (1, 2, 2), 16
 TEXT_TOKENS = 64
-SAMPLER_STEPS, GUIDANCE = 30, 4.0
+GUIDANCE = 4.0
 LEVELS = 4  # distinct noise levels of a row: one clip, and what is known
 BATCH_SEED = 0
 
 
 class Shape(NamedTuple):
-    """Width x depth of a transformer, tokens (frames, height, width) of a clip, clips in a batch."""
+    """Width x depth of a transformer, tokens (frames, height, width) of a clip, clips in a batch.
+
+    `steps` is how many a sampler makes: what 30 cost follows from fewer, and 30 of the largest on two cores
+    would take three minutes a call.
+    """
 
     width: int
     depth: int
     grid: tuple[int, int, int]
     batch: int
+    steps: int = 30
 
     @property
     def heads(self) -> int:
@@ -40,8 +45,8 @@ class Shape(NamedTuple):
 
 SHAPES = {
     "192x6": Shape(192, 6, (4, 8, 8), 8),
-    "384x12": Shape(384, 12, (8, 8, 8), 4),
-    "768x12": Shape(768, 12, (16, 8, 8), 1),
+    "384x12": Shape(384, 12, (8, 8, 8), 4, steps=10),
+    "768x12": Shape(768, 12, (16, 8, 8), 1, steps=3),
     # For a GPU: 130 M and 1 B parameters.
     "768x12-gpu": Shape(768, 12, (16, 16, 16), 8),
     "2048x16-gpu": Shape(2048, 16, (16, 32, 32), 1),

@@ -40,7 +40,7 @@ TOKENS = (1024, 2048, 4096, 8192, 16384, 32768, 65536)
 PLAIN = 16384  # tokens, the most of plain attention: the logits of twice as many are 12 GiB
 CLIPS = (10_000, 100_000, 1_000_000)
 FRAMES = (17, 33, 65, 129, 257)
-PARTS = ("forward", "ring", "decode", "planning", "loader", "rows")
+PARTS = ("forward", "chunked", "ring", "decode", "planning", "loader", "rows")
 
 
 def main() -> None:
@@ -57,6 +57,7 @@ def main() -> None:
         return
     parts: dict[str, Callable[[], Any]] = {
         "forward": lambda: {n: _alone("xla", n) for n in options.tokens if n <= PLAIN},
+        "chunked": lambda: {n: _alone("chunked", n) for n in options.tokens},
         "ring": lambda: {n: _alone("ring", n) for n in options.tokens},
         "decode": lambda: {n: _alone("decode", n) for n in FRAMES},
         "planning": lambda: {n: planning(n) for n in CLIPS},
@@ -208,7 +209,7 @@ def loader(clips: int = 2000, batches: int = 60) -> dict[str, Any]:
 def plot(found: dict[str, Any], path: Path) -> None:
     """Seconds and GiB against tokens, and GiB against frames."""
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.6))
-    passes = {"forward": "plain attention", "ring": "ring, one device"}
+    passes = {"forward": "plain attention", "chunked": "chunked", "ring": "ring, one device"}
     panels: list[tuple[dict[str, str], str, str, str]] = [
         (passes, "seconds", "tokens", "s, forward pass"),
         (passes, "gib", "tokens", "GiB, forward pass"),

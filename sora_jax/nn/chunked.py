@@ -56,7 +56,7 @@ def _chunked(
 
 def _forward(query, key, value, query_segment, key_segment):
     def chunk(key, value, key_ids, query, ids):
-        logits = jnp.where(_same(ids, key_ids), _product(query, key.T), _MASKED)
+        logits = _product(query, key.T) + _mask(ids, key_ids)
         top = jnp.maximum(jnp.max(logits, axis=-1, keepdims=True), _FLOOR)
         weight = jnp.exp(logits - top)
         total = jnp.sum(weight, axis=-1, keepdims=True)
@@ -67,20 +67,20 @@ def _forward(query, key, value, query_segment, key_segment):
         of_head = functools.partial(chunk, key, value, key_ids)
         return jax.lax.map(lambda x: of_head(*x), (query, query_ids))
 
-    split = functools.partial(_split, keys=key.shape[2])
+    split = functools.partial(_split, count=-(-query.shape[2] * key.shape[2] // LOGITS))
     out, log_total = _over_heads(head, (split(query_segment), key_segment), split(query), key, value)
     return _joined(out, query), (query, key, value, query_segment, key_segment, out, log_total)
 
 
 def _backward(residuals: Any, gradient: Float[Array, "b k n d"]) -> Any:
     query, key, value, query_segment, key_segment, out, log_total = residuals
-    split = functools.partial(_split, keys=key.shape[2])
+    split = functools.partial(_split, count=out.shape[2])
     gradient = split(gradient)
     inner = inner_product(gradient, out)
 
     def chunk(key, value, key_ids, sums, x):
         query, gradient, inner, log_total, ids = x
-        weight = jnp.where(_same(ids, key_ids), jnp.exp(_product(query, key.T) - log_total), 0.0)
+        weight = jnp.exp(_product(query, key.T) + _mask(ids, key_ids) - log_total)
         d_logits = (weight * (_product(gradient, value.T) - inner)).astype(query.dtype)
         # Transposed, [d m]: the long matrix is read as it lies, and only the short one is turned.
         d_key = sums[0] + _product(query.T, d_logits)
@@ -114,10 +114,9 @@ def _over_heads(head: Any, ids: tuple[Array, Array], *arrays: Array) -> Any:
     return jax.lax.map(row, (ids, arrays))
 
 
-def _split(x: Array, *, keys: int) -> Array:
-    """Queries `[b k n d]`, or their segments `[b n]`, with n in chunks, filled up with zeros."""
+def _split(x: Array, *, count: int) -> Array:
+    """Queries `[b k n d]`, or their segments `[b n]`, with n in so many chunks, filled up with zeros."""
     axis = min(x.ndim - 1, 2)
-    count = -(-x.shape[axis] * keys // LOGITS)
     size = -(-x.shape[axis] // count)
     fill = [(0, size * count - side if place == axis else 0) for place, side in enumerate(x.shape)]
     return jnp.reshape(jnp.pad(x, fill), (*x.shape[:axis], count, size, *x.shape[axis + 1 :]))
@@ -128,8 +127,9 @@ def _joined(x: Float[Array, "b k c n d"], like: Float[Array, "b k n d"]) -> Floa
     return jnp.reshape(x, (*x.shape[:2], -1, x.shape[-1]))[:, :, : like.shape[2]]
 
 
-def _same(queries: Int[Array, " n"], keys: Int[Array, " m"]) -> Array:
-    return queries[:, None] == keys[None, :]
+def _mask(queries: Int[Array, " n"], keys: Int[Array, " m"]) -> Float[Array, "n m"]:
+    """What is added to the logits; held as it is, as in `attention`."""
+    return jax.lax.optimization_barrier(jnp.where(queries[:, None] == keys[None, :], 0.0, _MASKED))
 
 
 def _product(x: Float[Array, "i j"], y: Float[Array, "j k"]) -> Float[Array, "i k"]:

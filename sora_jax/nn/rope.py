@@ -56,9 +56,11 @@ def rotations(
         w = jnp.asarray(geometric(*band, count), jnp.float32)
         angles.append(position[:, :, axis, None].astype(jnp.float32) * w[None, None, :])
     angle = jnp.concatenate(angles, axis=-1)
-    # Held as they are: the compiler would fold them into everything that turns by them, of every layer and
-    # head, and make them again there.
-    return jax.lax.optimization_barrier((jnp.cos(angle), jnp.sin(angle)))
+    # In a loop, out of which no compiler takes them. XLA on a CPU would else fold cosines and sines into
+    # everything that turns by them and make them again for every layer, pass and head.
+    is_sine = jnp.array([False, True])
+    cosine, sine = jax.lax.map(lambda x: jnp.where(x, jnp.sin(angle), jnp.cos(angle)), is_sine)
+    return cosine, sine
 
 
 def rotate(

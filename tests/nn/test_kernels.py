@@ -14,6 +14,7 @@ from jax import export
 
 from sora_jax import patches
 from sora_jax.models.transformer import SIZES, Transformer
+from sora_jax.nn import chunked as chunked_lib
 from sora_jax.nn import cudnn as cudnn_lib
 from sora_jax.nn import ring as ring_lib
 from sora_jax.nn.attention import attend
@@ -78,6 +79,14 @@ def ring(*arguments, query_segment, key_segment, **keywords):
         return ring_lib.ring_attention(*arguments, segment=query_segment, **keywords)
 
 
+def chunked(*arguments, query_segment, key_segment, **keywords):
+    """Three chunks of queries, the last one filled up."""
+    assert query_segment is key_segment
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunked_lib, "LOGITS", 100 * N)
+        return chunked_lib.chunked_attention(*arguments, segment=query_segment, **keywords)
+
+
 def ring_splash(*arguments, query_segment, key_segment, **keywords):
     assert query_segment is key_segment
     return ring_splash_attention(*arguments, segment=query_segment, **keywords, interpret=True)
@@ -129,8 +138,16 @@ def cudnn(*arguments, query_segment, key_segment, **keywords):
 
 @pytest.fixture(
     scope="module",
-    params=[(splash, True), (splash, False), (flash, True), (ring, True), (ring_splash, True), (cudnn, True)],
-    ids=["splash", "splash-cross", "flash", "ring", "ring_splash", "cudnn"],
+    params=[
+        (splash, True),
+        (splash, False),
+        (flash, True),
+        (ring, True),
+        (ring_splash, True),
+        (cudnn, True),
+        (chunked, True),
+    ],
+    ids=["splash", "splash-cross", "flash", "ring", "ring_splash", "cudnn", "chunked"],
 )
 def both(request):
     kernel, own = request.param
@@ -154,10 +171,10 @@ def test_padding_and_queries_without_keys_are_exactly_zero(both):
     assert unseen.any() and (key[unseen] == 0).all() and (value[unseen] == 0).all()
 
 
-def test_a_ring_of_four_devices_equals_the_plain_attention(on_eight_devices):
+def test_attention_over_a_row_on_several_devices_equals_the_plain_one(on_eight_devices):
     """As above, with tokens of a segment on several devices, and queries that find no key on most."""
-    said = json.loads(on_eight_devices(Path(__file__).with_name("ring_on_a_mesh.py"), seconds=300))
-    assert set(said) == {"ring", "ring_splash"}
+    said = json.loads(on_eight_devices(Path(__file__).with_name("rows_on_a_mesh.py"), seconds=300))
+    assert set(said) == {"ring", "ring_splash", "chunked", "chunked, heads exchanged"}
     for found in said.values():
         assert max(found["apart"]) < 2e-4 and found["zero"]
 
@@ -174,7 +191,7 @@ def test_what_the_kernel_cannot_do_is_an_error():
     with pytest.raises(ValueError, match=r"not for this machine \(cuDNN is not detected.*'flash' on other"):
         half = x.astype(jnp.bfloat16)
         attend(*(half, half, half), query_segment=ids, key_segment=ids, scale=1.0, implementation="cudnn")
-    for own in ("flash", "cudnn", "ring", "ring_splash"):
+    for own in ("chunked", "flash", "cudnn", "ring", "ring_splash"):
         with pytest.raises(ValueError, match=rf"'{own}' has no bias and attends to its own sequence"):
             attend(*(x, x, x), query_segment=ids, key_segment=ids + 0, scale=1.0, implementation=own)
     with pytest.raises(ValueError, match="no bias"):

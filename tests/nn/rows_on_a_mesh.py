@@ -1,4 +1,4 @@
-"""A ring of four devices beside plain attention on one: run by `test_kernels`, with eight CPU devices.
+"""Rows on several devices beside plain attention on one: run by `test_kernels`, with eight CPU devices.
 
 Rows of 512 tokens: two devices hold parts of one segment, one holds several and padding. Prints, per kernel,
 the largest differences of (output, and the gradients of query, key and value), and whether padding is 0.
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sora_jax.nn.attention import attend
+from sora_jax.nn.chunked import chunked_attention
 from sora_jax.nn.ring import ring_attention
 from sora_jax.nn.ring_splash import ring_splash_attention
 from sora_jax.sharding import context
@@ -45,13 +46,19 @@ def main() -> None:
     def ring_splash(query, key, value):
         return ring_splash_attention(query, key, value, segment=segment, scale=0.2, interpret=True)
 
+    def chunked(query, key, value):
+        return chunked_attention(query, key, value, segment=segment, scale=0.2)
+
     want, padding = both_passes(plain), np.asarray(segment) == 0
-    said = {}
+    said, found = {}, {}
     with context.use(make_mesh(data=2, context=4)):
-        for name, attention in (("ring", ring), ("ring_splash", ring_splash)):
-            found = both_passes(attention)
-            apart = [float(np.abs(a - b).max()) for a, b in zip(found, want, strict=True)]
-            said[name] = {"apart": apart, "zero": all(bool((x[padding] == 0).all()) for x in found)}
+        for name, attention in (("ring", ring), ("ring_splash", ring_splash), ("chunked", chunked)):
+            found[name] = both_passes(attention)
+    with context.use(make_mesh(data=2, tensor=1, context=2, fsdp=2)):
+        found["chunked, heads exchanged"] = both_passes(chunked)
+    for name, arrays in found.items():
+        apart = [float(np.abs(a - b).max()) for a, b in zip(arrays, want, strict=True)]
+        said[name] = {"apart": apart, "zero": all(bool((x[padding] == 0).all()) for x in arrays)}
     json.dump(said, sys.stdout)
 
 
