@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import collections
 import json
+import re
 import resource
 import tempfile
 import time
@@ -114,8 +115,15 @@ def plan_of(
     )
 
 
-def profile(run: Callable[[int], float], *, calls: int = 3, kept: int = 60) -> list[dict[str, Any]]:
-    """The operations that the device spent most time on, milliseconds and number per call."""
+def profile(
+    run: Callable[[int], float], program: str, *, calls: int = 3, kept: int = 60
+) -> list[dict[str, Any]]:
+    """The operations that the device spent most time on, milliseconds and number per call.
+
+    On a CPU they are the compiled program's instructions, by the same name where shape and source are the
+    same. With several threads their times overlap; on one core (`taskset -c 0`) they add up to the step.
+    """
+    names = _instructions(program) if jax.default_backend() == "cpu" else {}
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             for number in range(calls):
@@ -124,15 +132,21 @@ def profile(run: Callable[[int], float], *, calls: int = 3, kept: int = 60) -> l
         planes = jax.profiler.ProfileData.from_file(str(trace)).planes
         total, count = collections.Counter(), collections.Counter()
         for plane in planes:
-            if "/device:" not in plane.name:
-                continue
+            on_device = "/device:" in plane.name
             for line in plane.lines:
-                if line.name.startswith("Stream"):
-                    for event in line.events:
-                        total[event.name] += event.duration_ns / 1e6 / calls
-                        count[event.name] += 1
+                for event in line.events if line.name.startswith("Stream") or not on_device else ():
+                    name = event.name if on_device else names.get(event.name)
+                    if name is not None:
+                        total[name] += event.duration_ns / 1e6 / calls
+                        count[name] += 1
     found = [{"name": n, "ms": t, "calls": count[n] / calls} for n, t in total.most_common(kept)]
     return [{"name": "all", "ms": sum(total.values()), "calls": sum(count.values()) / calls}, *found]
+
+
+def _instructions(program: str) -> dict[str, str]:
+    """Of a compiled program's text: every instruction's kind, shape and place in the model's code."""
+    found = re.findall(r"%([\w.\-]+) = (\S+) ([\w\-]+)\((?:.*op_name=\"([^\"]*)\")?", program)
+    return {name: f"{kind} {shape} {place}" for name, shape, kind, place in found}
 
 
 def main() -> None:
@@ -211,7 +225,7 @@ def main() -> None:
     memory = (device.memory_stats() or {}).get("peak_bytes_in_use", resident)
     if options.profile is not None:
         try:
-            found = profile(run)
+            found = profile(run, program.run.as_text())
         except Exception as error:  # no profiler here: what was timed is not lost for it
             found = [{"error": repr(error)}]
         options.profile.write_text(json.dumps(found, indent=1))

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 from sora_jax.nn.chunked import chunked_attention
 from sora_jax.nn.cudnn import cudnn_attention
 from sora_jax.nn.flash import flash_attention
-from sora_jax.nn.layers import Dense, Initializer, RMSNorm, Rotation, inner_product, split_heads
+from sora_jax.nn.layers import Dense, Initializer, RMSNorm, Rotation, held, inner_product, split_heads
 from sora_jax.nn.partition import HEADS
 from sora_jax.nn.ring import ring_attention
 from sora_jax.nn.ring_splash import ring_splash_attention
@@ -134,8 +134,8 @@ def _forward(query, key, value, bias, query_segment, key_segment):
     if bias is not None:
         logits = logits + bias[None].astype(jnp.float32)
     same = query_segment[:, None, :, None] == key_segment[:, None, None, :]
-    # One array for all heads, held as it is: XLA's softmax on a CPU takes in what is added, not a choice.
-    logits = logits + jax.lax.optimization_barrier(jnp.where(same, 0.0, _MASKED))
+    # Added, and one array for all heads: XLA's softmax on a CPU takes in what is added, not a choice.
+    logits = logits + held(jnp.where(same, 0.0, _MASKED))
     top = jnp.maximum(jnp.max(logits, axis=-1, keepdims=True), _FLOOR)
     weight = jnp.exp(logits - top)
     total = jnp.sum(weight, axis=-1, keepdims=True)

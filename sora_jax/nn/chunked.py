@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from sora_jax.nn.layers import inner_product
+from sora_jax.nn.layers import held, inner_product
 from sora_jax.nn.partition import HEADS, ROWS, TOKENS, attention_over_mesh, constrain
 
 LOGITS = 2**20  # that are held at once: 4 MiB
@@ -128,8 +128,8 @@ def _joined(x: Float[Array, "b k c n d"], like: Float[Array, "b k n d"]) -> Floa
 
 
 def _mask(queries: Int[Array, " n"], keys: Int[Array, " m"]) -> Float[Array, "n m"]:
-    """What is added to the logits; held as it is, as in `attention`."""
-    return jax.lax.optimization_barrier(jnp.where(queries[:, None] == keys[None, :], 0.0, _MASKED))
+    """What is added to the logits, as in `attention`."""
+    return held(jnp.where(queries[:, None] == keys[None, :], 0.0, _MASKED))
 
 
 def _product(x: Float[Array, "i j"], y: Float[Array, "j k"]) -> Float[Array, "i k"]:

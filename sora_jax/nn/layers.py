@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from sora_jax.nn import partition
 
@@ -149,12 +149,19 @@ def _norm_gradient(gradient, normal, inverse):
 
 
 def inner_product(x: Float[Array, "*s d"], y: Float[Array, "*s d"]) -> Float[Array, "*s 1"]:
-    """`sum(x y)` over the last axis, in float32.
+    """`sum(x y)` over the last axis, in float32."""
+    return jax.lax.platform_dependent(
+        x.astype(jnp.float32),
+        y.astype(jnp.float32),
+        # Of a batch of one, XLA takes ten times as long for the sum of `x y` on a CPU.
+        cpu=lambda x, y: jnp.einsum("...d,...d->...", x, y)[..., None],
+        default=lambda x, y: jnp.sum(x * y, axis=-1, keepdims=True),
+    )
 
-    Written as a product of matrices: of one row, XLA sums `x * y` on a CPU ten times as slowly.
-    """
-    x, y = x.astype(jnp.float32), y.astype(jnp.float32)
-    return jnp.einsum("...d,...d->...", x, y, precision=jax.lax.Precision.HIGHEST)[..., None]
+
+def held(x: Shaped[Array, "*s"]) -> Shaped[Array, "*s"]:
+    """`x`; on a CPU it becomes an array, and is not folded into what uses it."""
+    return jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
 
 
 def _wide(gain, x):

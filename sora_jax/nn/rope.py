@@ -56,10 +56,20 @@ def rotations(
         w = jnp.asarray(geometric(*band, count), jnp.float32)
         angles.append(position[:, :, axis, None].astype(jnp.float32) * w[None, None, :])
     angle = jnp.concatenate(angles, axis=-1)
-    # In a loop, out of which no compiler takes them. XLA on a CPU would else fold cosines and sines into
-    # everything that turns by them and make them again for every layer, pass and head.
-    is_sine = jnp.array([False, True])
-    cosine, sine = jax.lax.map(lambda x: jnp.where(x, jnp.sin(angle), jnp.cos(angle)), is_sine)
+    return jax.lax.platform_dependent(
+        angle, cpu=_one_after_the_other, default=lambda x: (jnp.cos(x), jnp.sin(x))
+    )
+
+
+def _one_after_the_other(angle: Float[Array, "b n h"]) -> tuple[Float[Array, "b n h"], Float[Array, "b n h"]]:
+    """Cosine and sine, made in a loop, out of which XLA does not take them.
+
+    On a CPU it would else fold them into all that turns by them, and make them again for every layer, pass
+    and head: a tenth of a second of a step of 4.7 (width 768, 12 layers, 1,024 tokens).
+    """
+    cosine, sine = jax.lax.map(
+        lambda is_sine: jnp.where(is_sine, jnp.sin(angle), jnp.cos(angle)), jnp.array([False, True])
+    )
     return cosine, sine
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -41,6 +42,20 @@ def test_length_is_kept():
     x = jnp.asarray(np.random.default_rng(1).normal(size=(1, 7, 2, 12)), jnp.float32)
     turned = rope.rotate(x, *rotation)
     np.testing.assert_allclose(jnp.linalg.norm(turned, axis=-1), jnp.linalg.norm(x, axis=-1), rtol=1e-5)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="of XLA on a CPU")
+def test_cosines_are_made_once_however_many_layers_turn_by_them():
+    def layers(x, position):
+        rotation = rope.rotations(position, head_dim=12)
+        for _ in range(3):
+            x = jax.nn.relu(jnp.sum(rope.rotate(x, *rotation), axis=2, keepdims=True) + x)
+        return x
+
+    shapes = ((1, 64, 2, 12), (1, 64, 3))
+    compiled = jax.jit(layers).lower(*(jax.ShapeDtypeStruct(s, jnp.float32) for s in shapes)).compile()
+    text = compiled.as_text() or ""
+    assert text.count(" cosine(") == text.count(" sine(") == 1
 
 
 @pytest.mark.parametrize("head_dim", [6, 12, 32, 64, 72, 128])
