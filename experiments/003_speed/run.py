@@ -245,8 +245,9 @@ def _ours(found: dict[str, Any]) -> float:
 
 def plot(results: dict[str, dict[str, Any]], path: Path) -> None:
     """Every contestant's median over ours, a group per cell."""
-    figure, axis = plt.subplots(figsize=(10, 4))
-    names, width = [*OURS, *PEERS], 0.8 / (len(OURS) + len(PEERS))
+    figure, axis = plt.subplots(figsize=(11, 4))
+    names = [name for name in (*OURS, *PEERS) if any(name in found for found in results.values())]
+    width = 0.8 / len(names)
     for k, name in enumerate(names):
         ratios = []
         for found in results.values():
@@ -256,7 +257,7 @@ def plot(results: dict[str, dict[str, Any]], path: Path) -> None:
     axis.axhline(1, color="black", linewidth=0.8)
     axis.set_xticks(np.arange(len(results)) + 0.4, list(results))
     axis.set_ylabel("seconds / ours' (above 1: ours is faster)")
-    axis.legend(fontsize=7)
+    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)

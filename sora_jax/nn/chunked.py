@@ -1,8 +1,7 @@
 """Self-attention within segments, one head of one row and a chunk of its queries at a time: for CPUs.
 
-No more than `LOGITS` logits are ever held (Rabe & Staats 2021, arXiv 2112.05682), so that they stay in the
-processor's cache between the products and the softmax, and take no new memory; the backward pass makes them
-again (Dao et al. 2022, arXiv 2205.14135, Sec. 3). Heads in turn are what a CPU wants and a TPU does not: it
+Few logits are ever held (Rabe & Staats 2021, arXiv 2112.05682), so that they stay in the processor's cache
+between the products and the softmax, and take no new memory; the backward pass makes them again (Dao et al. 2022, arXiv 2205.14135, Sec. 3). Heads in turn are what a CPU wants and a TPU does not: it
 multiplies two matrices well, and many pairs of matrices, of which one is to be transposed, badly.
 """
 
@@ -18,7 +17,7 @@ from jaxtyping import Array, Float, Int
 from sora_jax.nn.layers import held, inner_product
 from sora_jax.nn.partition import HEADS, ROWS, TOKENS, attention_over_mesh, constrain
 
-LOGITS = 2**20  # that are held at once: 4 MiB
+LOGITS, LEAST = 2**20, 256  # logits that are held at once, 4 MiB, and the least queries all the same
 _MASKED = -1e30  # a masked logit
 _FLOOR = -1e29  # of the subtracted maximum, so that a query without keys gives exp(_MASKED - _FLOOR) = 0
 
@@ -67,7 +66,8 @@ def _forward(query, key, value, query_segment, key_segment):
         of_head = functools.partial(chunk, key, value, key_ids)
         return jax.lax.map(lambda x: of_head(*x), (query, query_ids))
 
-    split = functools.partial(_split, count=-(-query.shape[2] * key.shape[2] // LOGITS))
+    chunks = -(-query.shape[2] // max(LEAST, LOGITS // key.shape[2]))
+    split = functools.partial(_split, count=chunks)
     out, log_total = _over_heads(head, (split(query_segment), key_segment), split(query), key, value)
     return _joined(out, query), (query, key, value, query_segment, key_segment, out, log_total)
 

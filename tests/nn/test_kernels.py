@@ -83,7 +83,8 @@ def chunked(*arguments, query_segment, key_segment, **keywords):
     """Three chunks of queries, the last one filled up."""
     assert query_segment is key_segment
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunked_lib, "LOGITS", 100 * N)
+        patch.setattr(chunked_lib, "LOGITS", 0)
+        patch.setattr(chunked_lib, "LEAST", 100)
         return chunked_lib.chunked_attention(*arguments, segment=query_segment, **keywords)
 
 
