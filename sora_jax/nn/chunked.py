@@ -1,8 +1,9 @@
 """Self-attention within segments, one head of one row and a chunk of its queries at a time: for CPUs.
 
 Few logits are ever held (Rabe & Staats 2021, arXiv 2112.05682), so that they stay in the processor's cache
-between the products and the softmax, and take no new memory; the backward pass makes them again (Dao et al. 2022, arXiv 2205.14135, Sec. 3). Heads in turn are what a CPU wants and a TPU does not: it
-multiplies two matrices well, and many pairs of matrices, of which one is to be transposed, badly.
+between the products and the softmax, and take no new memory; the backward pass makes them again (Dao et al.
+2022, arXiv 2205.14135, Sec. 3). Heads in turn are what a CPU wants and a TPU does not: it multiplies two
+matrices well, and many pairs of matrices, of which one is to be transposed, badly.
 """
 
 from __future__ import annotations
