@@ -20,7 +20,17 @@ from jaxtyping import Array, Float, Int
 from sora_jax.nn.chunked import chunked_attention
 from sora_jax.nn.cudnn import cudnn_attention
 from sora_jax.nn.flash import flash_attention
-from sora_jax.nn.layers import Dense, Initializer, RMSNorm, Rotation, held, inner_product, split_heads
+from sora_jax.nn.layers import (
+    FLOOR,
+    MASKED,
+    Dense,
+    Initializer,
+    RMSNorm,
+    Rotation,
+    held,
+    inner_product,
+    split_heads,
+)
 from sora_jax.nn.partition import HEADS
 from sora_jax.nn.ring import ring_attention
 from sora_jax.nn.ring_splash import ring_splash_attention
@@ -47,9 +57,6 @@ BLOCKS: Mapping[Implementation, int] = MappingProxyType(
 PLATFORMS: Mapping[Implementation, str] = MappingProxyType(
     {"splash": "tpu", "ring_splash": "tpu", "flash": "gpu", "cudnn": "gpu"}
 )
-
-_MASKED = -1e30  # a masked logit
-_FLOOR = -1e29  # of the subtracted maximum, so that a row without keys gives exp(_MASKED - _FLOOR) = 0
 
 
 def attend(
@@ -135,8 +142,8 @@ def _forward(query, key, value, bias, query_segment, key_segment):
         logits = logits + bias[None].astype(jnp.float32)
     same = query_segment[:, None, :, None] == key_segment[:, None, None, :]
     # Added, and one array for all heads: XLA's softmax on a CPU takes in what is added, not a choice.
-    logits = logits + held(jnp.where(same, 0.0, _MASKED))
-    top = jnp.maximum(jnp.max(logits, axis=-1, keepdims=True), _FLOOR)
+    logits = logits + held(jnp.where(same, 0.0, MASKED))
+    top = jnp.maximum(jnp.max(logits, axis=-1, keepdims=True), FLOOR)
     weight = jnp.exp(logits - top)
     total = jnp.sum(weight, axis=-1, keepdims=True)
     inverse = jnp.where(total == 0, 0.0, 1 / total)

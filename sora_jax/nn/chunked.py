@@ -15,12 +15,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from sora_jax.nn.layers import held, inner_product
+from sora_jax.nn.layers import FLOOR, MASKED, held, inner_product
 from sora_jax.nn.partition import HEADS, ROWS, TOKENS, attention_over_mesh, constrain
 
 LOGITS, LEAST = 2**20, 256  # logits that are held at once, 4 MiB, and the least queries all the same
-_MASKED = -1e30  # a masked logit
-_FLOOR = -1e29  # of the subtracted maximum, so that a query without keys gives exp(_MASKED - _FLOOR) = 0
 
 
 def chunked_attention(
@@ -57,7 +55,7 @@ def _chunked(
 def _forward(query, key, value, query_segment, key_segment):
     def chunk(key, value, key_ids, query, ids):
         logits = _product(query, key.T) + _mask(ids, key_ids)
-        top = jnp.maximum(jnp.max(logits, axis=-1, keepdims=True), _FLOOR)
+        top = jnp.maximum(jnp.max(logits, axis=-1, keepdims=True), FLOOR)
         weight = jnp.exp(logits - top)
         total = jnp.sum(weight, axis=-1, keepdims=True)
         out = _product(weight.astype(value.dtype), value) * jnp.where(total == 0, 0.0, 1 / total)
@@ -130,7 +128,7 @@ def _joined(x: Float[Array, "b k c n d"], like: Float[Array, "b k n d"]) -> Floa
 
 def _mask(queries: Int[Array, " n"], keys: Int[Array, " m"]) -> Float[Array, "n m"]:
     """What is added to the logits, as in `attention`."""
-    return held(jnp.where(queries[:, None] == keys[None, :], 0.0, _MASKED))
+    return held(jnp.where(queries[:, None] == keys[None, :], 0.0, MASKED))
 
 
 def _product(x: Float[Array, "i j"], y: Float[Array, "j k"]) -> Float[Array, "i k"]:

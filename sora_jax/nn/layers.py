@@ -22,6 +22,8 @@ Initializer = Callable[..., Any]
 Activation = Literal["silu", "gelu", "relu"]
 Rotation = tuple[Float[Array, "b n h"], Float[Array, "b n h"]]  # cosines and sines, see `nn.rope`
 EPSILON = 1e-6
+MASKED = -1e30  # a masked logit
+FLOOR = -1e29  # of the maximum that is subtracted from logits, so that without a key exp(MASKED - FLOOR) = 0
 
 
 def activate(x: Float[Array, "*s d"], activation: Activation) -> Float[Array, "*s d"]:

@@ -20,12 +20,10 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from sora_jax.nn.layers import inner_product
+from sora_jax.nn.layers import FLOOR, MASKED, inner_product
 from sora_jax.nn.partition import HEADS, ROWS, TOKENS, constrain
 
 BLOCK = 256  # keys that are looked at at once
-_MASKED = -1e30  # a masked logit
-_FLOOR = -1e29  # of the running maximum, so that exp(_MASKED - _FLOOR) = 0
 NO_KEY = -1  # segment of a key that nobody sees
 
 
@@ -101,7 +99,7 @@ def _forward(size: int, query: Array, key: Array, value: Array, segment: Array) 
     def fold(running: Any, block: Any) -> Any:
         key, value, ids = block
         out, top, total = running
-        logits = jnp.where(_same(segment, ids), _logits(query, key), _MASKED)
+        logits = jnp.where(_same(segment, ids), _logits(query, key), MASKED)
         higher = jnp.maximum(top, jnp.max(logits, axis=-1, keepdims=True))
         weight, shrink = jnp.exp(logits - higher), jnp.exp(top - higher)
         total = total * shrink + jnp.sum(weight, axis=-1, keepdims=True)
@@ -116,7 +114,7 @@ def _forward(size: int, query: Array, key: Array, value: Array, segment: Array) 
         return (running, pass_on(blocks, size)), None
 
     zeros = jnp.zeros((*query.shape[:3], 1), jnp.float32)
-    running = jnp.zeros(query.shape, jnp.float32), zeros + _FLOOR, zeros
+    running = jnp.zeros(query.shape, jnp.float32), zeros + FLOOR, zeros
     (running, _), _ = jax.lax.scan(turn, (running, _blocks(key, value, segment)), length=size)
     out, top, total = running
     out = (out * jnp.where(total == 0, 0.0, 1 / total)).astype(value.dtype)
