@@ -1,6 +1,6 @@
 """Cost against work, of ours alone: tokens, the loader, planning, rows against padding, decoding.
 
-    python experiments/003_speed/work.py      # 10 minutes on 2 cores, and 12 more for "ring" and "chunked" each
+    python experiments/003_speed/work.py    # 10 minutes on 2 cores, and 12 more for "ring" and "chunked" each
 
 Writes work.json and work.png into --out; with --parts, those parts alone, beside what is there. Each reading
 that is about memory is a process of its own.
