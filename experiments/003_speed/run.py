@@ -113,10 +113,13 @@ def main() -> int:
             for (cell, name), one in zip(jobs, found, strict=True):
                 keep(*cell, name, one, first=False)
     else:
+        failed: set[Any] = set()
         rounds = [(number == 0, *job) for number in range(options.rounds) for job in jobs]
         for first, cell, name in tqdm.tqdm(rounds, unit="run"):  # first: nothing compiled before
-            if not results.get(" ".join(cell), {}).get(name, {}).get("errors"):
-                keep(*cell, name, _run(command(*cell, name), cold=first, limit=options.limit), first=first)
+            if (cell, name) not in failed:
+                found = _run(command(*cell, name), cold=first, limit=options.limit)
+                failed |= {(cell, name)} if "error" in found else set()
+                keep(*cell, name, found, first=first)
     print(table(results))
     return 0
 
