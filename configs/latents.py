@@ -32,7 +32,9 @@ FAMILIES = (("uniform", 0.50), ("beside", 0.18), ("parabola", 0.10), ("bounce", 
 
 def get_config(variant: str = "cpu") -> ConfigDict:
     """The table of `variant`: smoke, cpu, cpu_more, cpu_turns, gpu or gpu_smoke; phyworld_ before smoke, cpu
-    or gpu, or permanence_ before smoke or cpu."""
+    or gpu, permanence_ before smoke or cpu, or scaling_ before smoke, cpu, gpu or tpu."""
+    if variant.startswith("scaling_"):
+        return _scaling(variant.removeprefix("scaling_"))
     if variant.startswith("phyworld_"):
         return _phyworld(variant.removeprefix("phyworld_"))
     if variant.startswith("permanence_"):
@@ -141,5 +143,34 @@ def _permanence(tier: str) -> ConfigDict:
             "prompts": {},
             "phrasings": ("short",),
             "shard_clips": 32 if smoke else 1000,
+        }
+    )
+
+
+def _scaling(tier: str) -> ConfigDict:
+    """Clips of one size for the scaling ladder: enough that no run reads a clip twice."""
+    side, length = {
+        "smoke": (48, 256),
+        "cpu": (48, 393_216),
+        "gpu": (64, 4_000_000),
+        "tpu": (128, 100_000_000),
+    }[tier]
+    world = {
+        "seed": 51,
+        "length": length,
+        "families": FAMILIES,
+        "frames": ((17, 1.0),),
+        "sizes": ((side, side, 1.0),),
+        "heldout": "exclude",
+    }
+    heldout = {**world, "seed": 52, "length": 64 if tier == "smoke" else 4096}
+    prompts = {"one object": 128, "two objects": 128, "images": 64, "held-out combinations": 64}
+    return ConfigDict(
+        {
+            "train": {"kind": "world", "world": world},
+            "heldout": {"kind": "world", "world": heldout},
+            "prompts": dict.fromkeys(prompts, 2) if tier == "smoke" else prompts,
+            "phrasings": ("short",),
+            "shard_clips": 64 if tier == "smoke" else 4096,
         }
     )
