@@ -8,16 +8,15 @@ Many processes: the same command in each, with --distributed (`sharding.processe
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sora_jax import build, command, rng
-from sora_jax.sharding import context, processes, rules
+from sora_jax import build, command
 from sora_jax.sharding import mesh as mesh_lib
-from sora_jax.training import checkpoint, loop, state, step
-from sora_jax.training.log import Log
+from sora_jax.sharding import processes
+from sora_jax.training import checkpoint, loop
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -60,63 +59,14 @@ def run(config: Any, workdir: Path, *, minutes: float | None) -> loop.Outcome:
     with command.checking_usage():
         mesh = mesh_lib.make_mesh(**config.mesh.to_dict())
     processes.meet(mesh)
-    with command.checking_usage():
-        training = build.training(config)
-    settings = json.loads(config.to_json_best_effort())
-    train = config.train
-    best_metric, best_mode = train.best
-    with (
-        context.use(mesh),
-        checkpoint.Checkpointer(
-            workdir / "checkpoints",
-            config=settings,
-            commit=checkpoint.code_commit(),
-            manifest_hash=training.manifest_hash,
-            keep=train.keep,
-            best_metric=best_metric,
-            best_mode=best_mode,
-        ) as checkpointer,
-    ):
-        abstract = state.abstract_state(training.init_params, training.optimizer)
-        shardings = rules.state_shardings(abstract, mesh, rules=training.sharding)
-        if checkpointer.latest_step is None:
-            start = state.init_state(
-                training.init_params,
-                training.optimizer,
-                key=rng.key(config.seed, "init"),
-                shardings=shardings,
-            )
-        else:
-            start = checkpointer.restore(rules.with_shardings(abstract, shardings))
-        if processes.is_first():
-            (workdir / "config.json").write_text(json.dumps(settings, indent=1))
-        step_fn = step.make_step(
-            training.loss_fn,
-            training.optimizer,
-            ema_decay=train.ema_decay,
-            accumulate=train.accumulate,
-            shardings=shardings,
+    with contextlib.ExitStack() as within:
+        with command.checking_usage():
+            session = within.enter_context(build.session(config, mesh, build.training))
+        checkpointer = within.enter_context(session.checkpointer(workdir))
+        start = session.restore(checkpointer) or session.fresh()
+        outcome = session.train(
+            start, workdir, checkpointer, total_steps=config.train.total_steps, minutes=minutes
         )
-        mine = context.rows_here(mesh, training.rows)
-        with Log(workdir, start_step=int(start.step), total_steps=train.total_steps) as log:
-            outcome = loop.train(
-                start,
-                step_fn,
-                batches=lambda first: training.batches(first, mine),
-                seed=config.seed,
-                total_steps=train.total_steps,
-                checkpointer=checkpointer,
-                log=log,
-                frozen=training.frozen,
-                place=context.placer(mesh, rows=training.rows),
-                evaluators=training.evaluators,
-                log_every=train.log_every,
-                evaluate_every=train.evaluate_every,
-                checkpoint_every=train.checkpoint_every,
-                checkpoint_minutes=train.checkpoint_minutes,
-                minutes=minutes,
-                agree=processes.agreement(mesh),
-            )
     if outcome.reason == "done" and processes.is_first():
         (workdir / "finished").touch()
     return outcome

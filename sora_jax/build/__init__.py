@@ -16,6 +16,8 @@ from sora_jax.build.planned import Size as Size
 from sora_jax.build.planning import Request as Request
 from sora_jax.build.planning import plan as plan
 from sora_jax.build.planning import search as search
+from sora_jax.build.session import Session as Session
+from sora_jax.build.session import session as session
 from sora_jax.build.training import Training as Training
 from sora_jax.build.training import freeze_autoencoder as freeze_autoencoder
 from sora_jax.build.training import training as training

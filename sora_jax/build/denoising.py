@@ -17,6 +17,7 @@ from sora_jax.build import models
 from sora_jax.build.models import Table
 from sora_jax.diffusion.objective import Objective
 from sora_jax.models.transformer import Transformer
+from sora_jax.training import mup
 from sora_jax.training import optimizer as optimizer_lib
 from sora_jax.training.step import LossFn
 from sora_jax.types import Key, PackedBatch, Params
@@ -31,6 +32,7 @@ class Denoising:
       apply: (params, xt, t, batch) -> velocity.
       objective: of the loss.
       loss_fn, optimizer: of the step.
+      init_rules: multipliers of the initial values (`mup.init_rules`); none = as the modules make them.
     """
 
     model: Transformer
@@ -38,11 +40,14 @@ class Denoising:
     objective: Objective
     loss_fn: LossFn
     optimizer: optax.GradientTransformation
+    init_rules: mup.Rules = ()
 
     def init_params(self, key: Key, batch: PackedBatch, trained: Params) -> Params:
         """Fresh parameters for batches like this one, with `trained` ones in their place, if any."""
         first = jax.tree.map(lambda x: x[:1], batch)
         fresh = self.model.init(key, first.tokens, jnp.zeros(first.segment.shape), first)["params"]
+        if self.init_rules:
+            fresh = mup.rescale(fresh, self.init_rules)
         return tree.grow(trained, fresh)
 
 
@@ -59,15 +64,26 @@ def denoising(config: Table, *, channels: int) -> Denoising:
     def loss_fn(params: Params, frozen: Params, batch: PackedBatch, key: Key):
         return objective(key, functools.partial(apply, params), batch)
 
+    table = config.get("mup")  # {base_width, base_head_dim}; without it, as the modules and the rates are
+    init_rules, rates = _mup(table, model, config.optimizer.name) if table else ((), {})
     return Denoising(
         model=model,
         apply=apply,
         objective=objective,
         loss_fn=loss_fn,
-        optimizer=optimizer(config.optimizer, total_steps=config.train.total_steps),
+        optimizer=optimizer(config.optimizer, total_steps=config.train.total_steps, **rates),
+        init_rules=init_rules,
     )
 
 
-def optimizer(config: Table, *, total_steps: int) -> optax.GradientTransformation:
-    """The optimiser of a table of `make_optimizer`'s keywords."""
-    return optimizer_lib.make_optimizer(total_steps=total_steps, **config.to_dict())
+def _mup(table: Table, model: Transformer, name: Any) -> tuple[mup.Rules, dict[str, mup.Rules]]:
+    """The rules of initial values, and the optimiser's keyword of the learning rates'."""
+    head_dim = model.width // model.heads
+    init_rules = mup.init_rules(head_dim=head_dim, base_head_dim=table.base_head_dim)
+    rates = mup.rate_rules(width=model.width, base_width=table.base_width, optimizer=name)
+    return init_rules, {"rate_rules": rates}
+
+
+def optimizer(config: Table, *, total_steps: int, **rules: mup.Rules) -> optax.GradientTransformation:
+    """The optimiser of a table of `make_optimizer`'s keywords, and of rules that no table holds."""
+    return optimizer_lib.make_optimizer(total_steps=total_steps, **config.to_dict(), **rules)

@@ -138,13 +138,12 @@ def _load_autoencoder(table: dict[str, Any], params: Params, name: str | Path) -
 
 
 def transformer(config: Table, *, patch_width: int) -> transformer_lib.Transformer:
-    """The transformer of a table `{size, text, levels, scan, remat, attention, dtype, pattern}`."""
-    for name, table in ((config.size, transformer_lib.SIZES), (config.text, text.SIZES)):
-        if name not in table:
-            raise ValueError(f"no model size {name!r}: use one of {', '.join(table)}")
+    """The transformer of a table `{size, text, levels, scan, remat, attention, dtype, pattern}`.
+
+    `size` is a name, or a table `{depth, aspect, head_dim}` of a family; the text encoder then follows it.
+    """
+    size, encoder_size = _sizes(config)
     dtype = jnp.dtype(config.dtype)
-    size: dict[str, Any] = dict(transformer_lib.SIZES[config.size])
-    encoder_size: dict[str, Any] = dict(text.SIZES[config.text])
     return transformer_lib.Transformer(
         patch_width=patch_width,
         text_encoder=text.TextEncoder(dtype=dtype, **encoder_size),
@@ -156,6 +155,16 @@ def transformer(config: Table, *, patch_width: int) -> transformer_lib.Transform
         dtype=dtype,
         **size,
     )
+
+
+def _sizes(config: Table) -> tuple[dict[str, Any], dict[str, Any]]:
+    if not isinstance(config.size, str):
+        size = transformer_lib.family(**config.size.to_dict())
+        return size, text.family(width=size["width"], head_dim=config.size.head_dim)
+    for name, table in ((config.size, transformer_lib.SIZES), (config.text, text.SIZES)):
+        if name not in table:
+            raise ValueError(f"no model size {name!r}: use one of {', '.join(table)}")
+    return dict(transformer_lib.SIZES[config.size]), dict(text.SIZES[config.text])
 
 
 def velocity_apply(model: transformer_lib.Transformer, *, prediction: path.Prediction) -> Callable[..., Any]:

@@ -60,6 +60,20 @@ SIZES: dict[str, dict[str, int | bool]] = {
     # The shape of Wan 2.1 T2V-1.3B (arXiv 2503.20314 and its released config): the MLP is not gated.
     "wan-1.3b": {"width": 1536, "depth": 30, "heads": 12, "hidden": 8960, "gated": False},
 }
+
+
+def family(*, depth: int, aspect: int, head_dim: int) -> dict[str, int]:
+    """Keyword arguments of `Transformer` of one family, whose width is `aspect` times its depth.
+
+    Raises:
+      ValueError: the width is no multiple of `head_dim`.
+    """
+    width = aspect * depth
+    if depth < 1 or width % head_dim:
+        raise ValueError(f"depth {depth} and aspect {aspect}: {width} is no multiple of head_dim {head_dim}")
+    return {"width": width, "depth": depth, "heads": width // head_dim, "hidden": round(width / 3) * 8}
+
+
 LAYER_INPUT = "layer_input"  # its name, for the policy that moves it to the host
 MOST_SPANS = 1024  # captions of one clip, at most
 

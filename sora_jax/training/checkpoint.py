@@ -69,6 +69,7 @@ MAY_CHANGE = (
     "data.cache",
     "total_steps",
     "evaluation",
+    "ladder",  # which other runs there are
     "sharding",
     "mesh",
     "model.attention",

@@ -175,3 +175,52 @@ def test_schedule_errors(options):
 def test_unknown_name():
     with pytest.raises(ValueError, match="'sgd' is neither"):
         make("sgd")
+
+
+def rates_of(transform, opt_state, *, steps):
+    """The rate of each of so many steps, read off the decay of a parameter of 1 without gradient."""
+    params, zeros, seen = {"kernel": jnp.ones((5, 7))}, {"kernel": jnp.zeros((5, 7))}, []
+    for _ in range(steps):
+        update, opt_state = transform.update(zeros, opt_state, params)
+        seen.append(-float(update["kernel"][0, 0]))
+    return seen, opt_state
+
+
+@pytest.mark.parametrize("cooldown", ["linear", "1-sqrt"])
+def test_an_open_ended_run_that_cools_down_has_the_schedule_of_its_length(cooldown):
+    options = {"weight_decay": 1.0, "warmup_steps": 2, "cooldown": cooldown}
+    transform = make("adamw", open_ended=True, **options)
+    before, trunk = rates_of(transform, transform.init({"kernel": jnp.ones((5, 7))}), steps=5)
+    short, _ = rates_of(transform, optimizer.begin_cooldown(trunk, steps=3), steps=3)
+    on, trunk = rates_of(transform, trunk, steps=4)  # the state that the copy was taken from goes on
+    long, _ = rates_of(transform, optimizer.begin_cooldown(trunk, steps=2), steps=2)
+    for seen, cooling in ((before + short, 3), (before + on + long, 2)):
+        rate = optimizer.make_schedule(
+            0.02, total_steps=len(seen), warmup_steps=2, cooldown_steps=cooling, cooldown=cooldown
+        )
+        np.testing.assert_allclose(seen, [rate(step) for step in range(len(seen))], rtol=1e-5)
+
+
+def test_a_cooldown_is_begun_once_and_of_an_open_end():
+    params = {"kernel": jnp.ones((5, 7))}
+    cooling = optimizer.begin_cooldown(make("muon", open_ended=True).init(params), steps=3)
+    with pytest.raises(ValueError, match="has begun at step 0"):
+        optimizer.begin_cooldown(cooling, steps=3)
+    with pytest.raises(ValueError, match="open_ended=True"):
+        optimizer.begin_cooldown(make("muon").init(params), steps=3)
+    with pytest.raises(ValueError, match="cooldown of 0 steps"):
+        optimizer.begin_cooldown(make("muon", open_ended=True).init(params), steps=0)
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+def test_rate_rules_multiply_the_whole_update(name):
+    params = {"kernel": random_like((5, 7), 0), "bias": random_like((7,), 1)}
+    gradients = jax.tree.map(jnp.ones_like, params)
+    updates = []
+    for rules in (optimizer.RATE_RULES, ((r"bias$", 3.0), (r".*", 0.5))):
+        transform = make(name, weight_decay=0.1, rate_rules=rules)
+        updates.append(transform.update(gradients, transform.init(params), params)[0])
+    np.testing.assert_allclose(updates[1]["bias"], 3 * updates[0]["bias"], rtol=1e-6)
+    np.testing.assert_allclose(updates[1]["kernel"], updates[0]["kernel"] / 2, rtol=1e-6)
+    with pytest.raises(ValueError, match="rate_rules: 'bia' matches no path"):
+        make(name, rate_rules=(("bia", 1.0), (".*", 2.0))).init({"kernel": params["kernel"]})

@@ -1,0 +1,139 @@
+"""The scaling ladder: one family of transformers, and which of them is trained for how long.
+
+    python -m sora_jax.scaling ladder --tier cpu
+    python -m sora_jax.scaling run --tier cpu --workdir run/scaling --minutes 60
+
+| tier | compute, FLOPs | hardware | time |
+|---|---|---|---|
+| smoke | 3e8 to 1.2e9 | 2 cores | under a minute, in the tests |
+| cpu | 3e10 to 3e13, held out 1e14 and 3e14 | 2 cores | see experiments/005_scaling |
+| gpu | 1e14 to 1e17, held out 1e18 | one H200 | not run yet |
+| tpu | 1e17 to 1e20 | a TPU slice | not run yet |
+
+Every line of a ladder is also a run of `sora_jax.train`, with this table and the line's changes.
+"""
+
+from ml_collections import ConfigDict
+
+HALF_DECADES = (1.0, 10**0.5)
+
+
+def budgets(first: float, last: float) -> tuple[float, ...]:
+    """Half decades from `first` to `last`, FLOPs."""
+    found, k = [], 0
+    while first * 10 ** (k / 2) <= last * 1.01:
+        found.append(first * 10 ** (k / 2))
+        k += 1
+    return tuple(float(f"{x:.3g}") for x in found)
+
+
+def get_config(tier: str = "cpu") -> ConfigDict:
+    """The table of a tier: a training run of the family's base size, and `ladder`."""
+    config = ConfigDict(
+        {
+            "kind": "transformer",
+            "seed": 0,
+            "autoencoder": "gpu-128px",
+            "start_from": "",
+            "patch": (1, 1, 1),
+            "prediction": "velocity",
+            "model": {
+                # Width = aspect x depth; heads of head_dim; a text encoder of one layer, as wide.
+                "size": {"depth": 4, "aspect": 12, "head_dim": 12},
+                "text": "",  # follows the size
+                "levels": 2,  # a clip's, and that of padding
+                "scan": False,
+                "remat": "none",
+                "attention": "xla",
+                "pattern": "full",
+                "dtype": "float32",
+            },
+            "mup": {"base_width": 48, "base_head_dim": 12},
+            "data": {
+                "latents": "",
+                "rows": 8,
+                "row_tokens": 5 * 6 * 6,  # one clip of 17 frames of 48 x 48
+                "row_text": 112,
+                "max_segments": 1,
+                "oversize": "drop",  # the longest captions: 2 % of the clips
+                "caption_mix": {"short": 1.0},
+                "headless": 0.0,
+                "stages": ((None, None),),
+                "workers": 0,
+                "prefetch": 8,
+            },
+            "objective": {
+                "target": "velocity",
+                "density": "uniform",
+                "caption_dropout": 0.1,
+                "known": {"none": 1.0},
+                "forcing": 0.0,
+            },
+            "optimizer": {
+                "name": "adamw",
+                "learning_rate": 4e-3,
+                "warmup_steps": 30,
+                "open_ended": True,
+                "weight_decay": 0.0,
+                "clip_norm": 1.0,
+            },
+            "mesh": {"data": -1, "fsdp": 1, "tensor": 1, "context": 1},
+            "train": {
+                "total_steps": 1_000_000,  # a bound: a line says its own
+                "ema_decay": 0.0,
+                "accumulate": 1,
+                "log_every": 200,
+                "evaluate_every": 1_000_000,
+                "checkpoint_every": 1_000_000,
+                "checkpoint_minutes": 3.0,
+                "keep": 1,
+                "best": (),
+            },
+            "evaluation": {"batches": 1, "prompts": (), "size": (17, 48, 48), "fps": 8.0, "steps": 16},
+            "ladder": {
+                "budgets": budgets(3.16e10, 3.17e13),
+                "held_out": (1e14, 3.16e14),
+                "depths": (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16),
+                # First stage: (budget, depths); the second is centred on the optimum that it predicts.
+                "coarse": ((1e11, (1, 2, 3, 4, 5)), (1e12, (2, 3, 4, 5, 6)), (1e13, (3, 4, 5, 6, 8))),
+                "sizes": 7,
+                "seeds": 3,  # at the optimum and its two neighbours
+                # Clips of a batch, up to which budget: see "Rate and batch" in experiments/005_scaling.
+                "rows": ((3.2e10, 4), (3.2e11, 8), (3.2e12, 16), (1e30, 32)),
+                "cooldown": 0.2,  # share of a run's steps
+                "held_out_clips": 4096,
+                "flops_per_second": 2e10,  # of one process on one core
+                "arms": {"main": {}},  # name -> changes of this table, "a.b.c" -> value
+            },
+        }
+    )
+    match tier:
+        case "smoke":
+            config.data.rows = 4
+            config.optimizer.warmup_steps = 2
+            config.train.log_every = 4
+            config.ladder.update(budgets=(3e8, 6e8, 1.2e9), held_out=(2.4e9,), depths=(1, 2, 3), sizes=3)
+            config.ladder.update(coarse=((6e8, (1, 2, 3)),), seeds=1, rows=((1e30, 2),), held_out_clips=32)
+        case "cpu":
+            pass
+        case "gpu" | "tpu":
+            wide = tier == "tpu"
+            config.model.update(dtype="bfloat16", scan=True, attention="splash" if wide else "cudnn")
+            config.model.size = ConfigDict({"depth": 12, "aspect": 64 if wide else 32, "head_dim": 64})
+            config.mup = ConfigDict({"base_width": 384, "base_head_dim": 64})
+            side = 128 if wide else 64
+            config.data.update(rows=64, row_tokens=5 * (side // 8) ** 2, row_text=128, workers=8)
+            config.evaluation.size = (17, side, side)
+            config.optimizer.learning_rate = 1e-3
+            first, last = (1e17, 1e20) if wide else (1e14, 1e17)
+            config.ladder.update(budgets=budgets(first, last), held_out=(10 * last,))
+            config.ladder.update(depths=tuple(range(2, 41, 2)), flops_per_second=1e14)
+            config.ladder.coarse = (
+                (first, (4, 6, 8, 10, 12)),
+                (first * 10, (6, 8, 10, 12, 16)),
+                (first * 100, (8, 12, 16, 20, 24)),
+            )
+            config.ladder.rows = ((first * 11, 32), (first * 110, 64), (1e30, 128))
+        case _:
+            raise ValueError(f"no tier {tier!r} of configs/scaling.py: use smoke, cpu, gpu or tpu")
+    return config

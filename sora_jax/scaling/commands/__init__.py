@@ -1,0 +1,36 @@
+"""A scaling-law study, and the same fits for anybody's own runs.
+
+    python -m sora_jax.scaling ladder --tier cpu
+    python -m sora_jax.scaling run --tier cpu --workdir run/scaling --minutes 60
+
+Each subcommand is one file of this folder: `add_arguments(parser)` and `run(options) -> exit code`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sora_jax import command
+from sora_jax.scaling.commands import ladder, run
+
+COMMANDS = {"ladder": ladder, "run": run}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Entry point; returns the exit code."""
+    arguments, overrides = command.split_overrides(arguments)
+    parser = command.parser(
+        "Train, fit and use a scaling law.",
+        example="python -m sora_jax.scaling run --tier cpu --workdir run/scaling --minutes 60",
+    )
+    parser.prog = "python -m sora_jax.scaling"
+    chosen = parser.add_subparsers(dest="what", required=True)
+    for name, module in COMMANDS.items():
+        summary = (module.__doc__ or "").splitlines()[0]
+        own = chosen.add_parser(
+            name, help=summary, description=module.__doc__, formatter_class=parser.formatter_class
+        )
+        module.add_arguments(own)
+    options = parser.parse_args(arguments)
+    options.overrides = overrides
+    return COMMANDS[options.what].run(options)

@@ -1,0 +1,163 @@
+"""A study's folder: its table made concrete, what is finished, and what comes next.
+
+    WORKDIR/runs.csv             a row for every finished line, written as soon as it ends
+    WORKDIR/losses/<line>.npy    its held-out loss per clip, float32 `[clips]`: differences are paired
+    WORKDIR/runs/<run>/          checkpoints and metrics of a run, and of the lines that branch off it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import csv
+import dataclasses
+import fcntl
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sora_jax import build
+from sora_jax.models import cost
+from sora_jax.scaling import ladder
+from sora_jax.scaling.ladder import Line, Result, Size, Table
+
+COLUMNS = (
+    "name", "arm", "budget", "C", "N", "N_total", "D", "loss", "standard_error", "clips", "draws", "seed", "depth",
+    "width", "rows", "steps", "cooldown_steps", "warmup_steps", "learning_rate", "optimizer", "parametrization",
+    "loss_t0", "loss_t1", "loss_t2", "loss_t3", "loss_t4", "seconds", "processor", "commit",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study:
+    """A tier's table and the folder of its runs.
+
+    Attributes:
+      config: as `configs/scaling.py` gives it; `table` is its `ladder`.
+      workdir: see the module's docstring.
+    """
+
+    config: Any
+    table: Table
+    workdir: Path
+
+    def config_of(self, arm: str, depth: int, rows: int, seed: int) -> Any:
+        """The training run of a size, with its arm's changes."""
+        config = copy.deepcopy(self.config)
+        config.unlock()
+        config.model.size.depth, config.data.rows, config.seed = depth, rows, seed
+        config.update_from_flattened_dict(self.changes(arm))
+        return config.lock()
+
+    def changes(self, arm: str) -> dict[str, Any]:
+        """What an arm changes: "a.b.c" -> value.
+
+        Raises:
+          ValueError: no such arm.
+        """
+        if arm not in self.config.ladder.arms:
+            raise ValueError(f"no arm {arm!r}: use one of {', '.join(self.config.ladder.arms)}")
+        return dict(self.config.ladder.arms[arm].items())
+
+    def sizes(self, arm: str) -> ladder.Sizes:
+        """(depth, rows) -> what a step costs."""
+
+        @functools.cache
+        def size(depth: int, rows: int) -> Size:
+            config = self.config_of(arm, depth, rows, 0)
+            model = build.transformer(config.model, patch_width=_patch_width(config))
+            data = config.data
+            flops = cost.count_training_flops(
+                model, rows=rows, tokens=data.row_tokens, text=data.row_text
+            )
+            return Size(
+                depth=depth,
+                rows=rows,
+                parameters=cost.count_nonembedding(model),
+                total=cost.count_parameters(model),
+                step_flops=flops,
+                step_tokens=rows * data.row_tokens,
+            )
+
+        return size
+
+    @property
+    def csv(self) -> Path:
+        return self.workdir / "runs.csv"
+
+    def rows(self) -> list[dict[str, str]]:
+        """The finished lines, as `runs.csv` has them."""
+        if not self.csv.exists():
+            return []
+        with self.csv.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def results(self) -> list[Result]:
+        """What the finished lines tell the ladder."""
+        return [
+            Result(
+                arm=row["arm"],
+                budget=float(row["budget"]),
+                depth=int(row["depth"]),
+                seed=int(row["seed"]),
+                parameters=int(row["N"]),
+                loss=float(row["loss"]),
+            )
+            for row in self.rows()
+        ]
+
+    def planned(self, arms: Sequence[str], extra: Sequence[Line] = ()) -> list[Line]:
+        """All lines of some arms, as far as the results tell, and `extra` ones; finished ones included."""
+        results = self.results()
+        lines = [one for arm in arms for one in ladder.plan(self.table, self.sizes(arm), results, arm=arm)]
+        return [*lines, *extra]
+
+    def record(self, one: Line, row: dict[str, Any], losses: np.ndarray) -> None:
+        """Adds a finished line to `runs.csv`; the losses are written first."""
+        path = self.workdir / "losses" / f"{one.name}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, losses.astype(np.float32))
+        with locked(self.workdir / "runs.lock", wait=True):
+            new = not self.csv.exists()
+            with self.csv.open("a", newline="") as file:
+                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+                if new:
+                    writer.writeheader()
+                writer.writerow(row)
+
+
+def open_study(config: Any, workdir: Path) -> Study:
+    """The study of a table in a folder, which is made if it is missing.
+
+    Raises:
+      ValueError: a ladder that does not fit together.
+    """
+    names = {field.name for field in dataclasses.fields(Table)}
+    table = Table(**{name: value for name, value in config.ladder.to_dict().items() if name in names})
+    workdir.mkdir(parents=True, exist_ok=True)
+    return Study(config=config, table=table, workdir=workdir)
+
+
+def _patch_width(config: Any) -> int:
+    return int(np.prod(config.patch)) * _channels(config.autoencoder)
+
+
+@functools.cache
+def _channels(autoencoder: str) -> int:
+    return build.load_autoencoder(autoencoder).model.channels
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Whether this process holds the lock of a path within; it is let go of when the process ends, however."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True

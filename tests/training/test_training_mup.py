@@ -1,0 +1,122 @@
+"""Maximal update parametrisation: what a step changes is of one size at every width, and only with the rules."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sora_jax import patches, text_bytes, tree
+from sora_jax.diffusion.objective import Objective
+from sora_jax.models import text, transformer
+from sora_jax.training import mup, optimizer
+
+WIDTHS = (12, 24, 48, 96)
+STEPS = 4
+RATES = {"adamw": 2e-2, "muon": 4e-2}
+
+
+def model_of(width: int) -> transformer.Transformer:
+    size = transformer.family(depth=1, aspect=width, head_dim=12)
+    encoder = text.TextEncoder(**text.family(width=width, head_dim=12))
+    return transformer.Transformer(patch_width=8, text_encoder=encoder, levels=2, scan=False, **size)
+
+
+@functools.cache
+def batch():
+    """Four clips of 12 tokens, as different as their captions."""
+    rows = []
+    for i, caption in enumerate(("red", "a bar", "two", "")):
+        latents = np.random.default_rng(i).normal(size=(2, 2, 3, 8)).astype(np.float32)
+        said = text_bytes.encode(caption)
+        rows.append([patches.segment(latents, ratio=(4, 8, 8), patch=(1, 1, 1), fps=8.0, clip=i, text=said)])
+    packed = patches.pack_rows(rows, row_tokens=12, row_text=8, max_segments=1)
+    return jax.tree.map(jnp.asarray, packed)
+
+
+def changes(width: int, name: str) -> dict[bool, float]:
+    """The root mean square change of the velocity, per number, after a few steps: with the rules and without.
+
+    The multipliers are an argument, so that both share a compilation; that the optimiser multiplies by its
+    rules is tested beside it.
+    """
+    model = model_of(width)
+    first, t = batch(), jnp.full(batch().segment.shape, 0.5)
+    transform = optimizer.make_optimizer(
+        name, learning_rate=RATES[name], adam_learning_rate=RATES["adamw"], total_steps=100
+    )
+    objective = Objective(density="uniform", caption_dropout=0.0)
+
+    def velocity(params, xt, t, batch):
+        return model.apply({"params": params}, xt, t, batch)
+
+    @jax.jit
+    def train(key, multipliers):
+        def step(state, key):
+            params, opt_state = state
+            gradients = jax.grad(lambda p: objective(key, functools.partial(velocity, p), first)[0])(params)
+            updates, opt_state = transform.update(gradients, opt_state, params)
+            updates = jax.tree.map(jnp.multiply, updates, multipliers)
+            return (optax.apply_updates(params, updates), opt_state), None
+
+        params = model.init(key, first.tokens, t, first)["params"]
+        keys = jax.random.split(jax.random.key(7), STEPS)
+        (params, _), _ = jax.lax.scan(step, (params, transform.init(params)), keys)
+        return jnp.sqrt(jnp.mean(velocity(params, first.tokens, t, first) ** 2))  # it begins at zero
+
+    params = jax.eval_shape(lambda key: model.init(key, first.tokens, t, first)["params"], jax.random.key(0))
+    rules = mup.rate_rules(width=width, base_width=WIDTHS[0], optimizer=name)
+    found = {True: tree.match_tree(rules, params, what="rate_rules"), False: jax.tree.map(lambda _: 1.0, params)}
+    keys = [jax.random.key(k) for k in range(3)]
+    return {kept: float(np.mean([train(key, rates) for key in keys])) for kept, rates in found.items()}
+
+
+@pytest.mark.parametrize("name", ["adamw", pytest.param("muon", marks=pytest.mark.slow)])
+def test_coordinate_check(name):
+    """The slope of log change over log width: near 0 with the rules, and a growth without them."""
+    found = [changes(width, name) for width in WIDTHS]
+    slopes = {
+        kept: np.polyfit(np.log(WIDTHS), np.log([change[kept] for change in found]), 1)[0]
+        for kept in (True, False)
+    }
+    assert abs(slopes[True]) < 0.15, slopes
+    assert slopes[False] > 0.4, slopes
+
+
+def test_rules_name_every_parameter_by_its_role():
+    model, first = model_of(48), batch()
+    params = jax.eval_shape(model.init, jax.random.key(0), first.tokens, jnp.zeros((4, 12)), first)["params"]
+    rules = mup.rate_rules(width=48, base_width=24, optimizer="adamw")
+    multipliers = tree.match(rules, list(tree.flatten(params)), what="rate_rules")
+    matrices = {
+        path for path, leaf in tree.flatten(params).items()
+        if leaf.ndim >= 2 and leaf.shape[-2] >= 48 and leaf.shape[-1] > 1 and "kernel" in path
+    }  # fmt: skip
+    inputs = {"tokenizer/patch/kernel", "tokenizer/position/kernel", "noise_level/in/kernel"}
+    assert {path for path, value in multipliers.items() if value == 0.5} == matrices - inputs
+    assert "tokenizer/out/kernel" in matrices and "blocks/cross/key/kernel" in matrices
+
+
+def test_a_larger_head_begins_with_smaller_logits():
+    params = {"query_norm": {"gain": jnp.ones(4)}, "key_norm": {"gain": jnp.ones(4)}}
+    rules = ((r"query_norm/gain$", mup.init_rules(head_dim=48, base_head_dim=12)[0][1]), (".*", 1.0))
+    scaled = mup.rescale(params, rules)
+    np.testing.assert_allclose(scaled["query_norm"]["gain"], 0.5)
+    np.testing.assert_allclose(scaled["key_norm"]["gain"], 1.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: mup.rate_rules(width=0, base_width=8, optimizer="adamw"), "width 0"),
+        (lambda: mup.rate_rules(width=8, base_width=8, optimizer="sgd"), "'sgd' is neither"),
+        (lambda: mup.init_rules(head_dim=0, base_head_dim=8), "head_dim 0"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
