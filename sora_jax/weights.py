@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -51,3 +52,13 @@ def load(path: str | Path) -> Params:
             f"{path} cannot be read as safetensors ({error}): fetch or export it again"
         ) from error
     return traverse_util.unflatten_dict({k: np.asarray(x, np.float32) for k, x in flat.items()}, sep="/")
+
+
+def fingerprint(tree: Params) -> str:
+    """A hash of 32 hexadecimal digits of names, shapes and float32 values; the same in every process."""
+    digest = hashlib.blake2b(digest_size=16)
+    flat = traverse_util.flatten_dict(tree, sep="/")
+    for name in sorted(flat):
+        array = np.asarray(jax.device_get(flat[name]), np.float32)
+        digest.update(f"{name}{array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()

@@ -155,6 +155,28 @@ def test_scores_stand_beside_their_floors_and_nulls(run):
     assert json.loads((run / "scores/autoencoder.json").read_text())["images"]["psnr"]["clips"] == 2
 
 
+def test_the_loss_on_held_out_latents_is_of_each_clip_once_whatever_the_batches(run, tmp_path):
+    arguments = ["--checkpoint", str(run / "model"), "--latents", str(run / "latents/heldout")]
+    clips = len(LatentSource(run / "latents/heldout"))
+    found = []
+    for rows in ("3", "5"):
+        out = tmp_path / rows
+        evaluate.main(["loss", *arguments, "--out", str(out), "--rounds", "2", "--rows", rows])
+        found.append((json.loads((out / "scores.json").read_text()), np.load(out / "per_clip.npz")))
+    (scores, losses), (other, again) = found
+    assert (scores["clips"], scores["rounds"], scores["draws"]) == (clips, 2, 2 * clips)
+    assert losses["clip"].tolist() == list(range(clips))
+    np.testing.assert_allclose(again["loss"], losses["loss"], rtol=1e-5)
+    np.testing.assert_allclose(other["loss"], scores["loss"], rtol=1e-5)
+    assert scores["fingerprint"] == other["fingerprint"] and 0 < scores["standard error"] < scores["loss"]
+    per_fifth = scores["per fifth of t"]
+    assert len(per_fifth) == 5 and min(per_fifth) <= scores["loss"] <= max(per_fifth)
+    evaluate.main(["loss", *arguments, "--out", str(tmp_path), "--rounds", "2", "--clips", "7"])
+    np.testing.assert_allclose(np.load(tmp_path / "per_clip.npz")["loss"], losses["loss"][:7], rtol=1e-5)
+    with pytest.raises(UsageError, match=f"has {clips}"):
+        evaluate.main(["loss", *arguments, "--out", str(tmp_path), "--clips", "100000"])
+
+
 def test_weights_that_are_not_the_tables_are_refused(run, tmp_path):
     table, autoencoder, _ = folder.read(run / "frozen")
     autoencoder["decoder_embed"]["kernel"] = autoencoder["decoder_embed"]["kernel"] + 1.0

@@ -168,8 +168,15 @@ def _sizes(config: Table) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def velocity_apply(model: transformer_lib.Transformer, *, prediction: path.Prediction) -> Callable[..., Any]:
-    """`(params, xt, t, batch) -> velocity` of a model whose output is of kind `prediction`."""
+    """`(params, xt, t, batch) -> velocity` of a model whose output is of kind `prediction`.
 
+    The same function for equal models, so that what was compiled for one serves all.
+    """
+    return _velocity_apply(model, prediction)  # type: ignore[arg-type]  (linen gives modules a hash)
+
+
+@functools.cache
+def _velocity_apply(model: transformer_lib.Transformer, prediction: path.Prediction) -> Callable[..., Any]:
     def apply(params: Params, xt: jax.Array, t: jax.Array, batch: PackedBatch) -> jax.Array:
         output_fn = functools.partial(model.apply, {"params": params})
         return path.velocity_fn(output_fn, prediction=prediction)(xt, t, batch)  # type: ignore[arg-type]

@@ -190,33 +190,51 @@ def _per_bin(name: str, values: Array) -> Metrics:
     return {f"{name}/{k}": values[k] for k in range(BINS)}
 
 
-def evaluation_loss(
-    key: Key, velocity_fn: VelocityFn, batch: PackedBatch, *, rounds: int = 1
-) -> tuple[Float[Array, ""], Metrics]:
-    """The velocity's loss over uniform t with nothing left to chance: for comparing models and objectives.
+class Errors(NamedTuple):
+    """The velocity's errors at every token and level of an evaluation, float32.
+
+    `counted` is false at padding and at known tokens, where `error` means nothing. All counted tokens of a
+    clip have one level in a round.
+    """
+
+    error: Float[Array, "r b n"]
+    t: Float[Array, "r b n"]
+    counted: Bool[Array, "r b n"]
+
+
+def evaluation_errors(key: Key, velocity_fn: VelocityFn, batch: PackedBatch, *, rounds: int = 1) -> Errors:
+    """The velocity's errors over uniform t with nothing left to chance: for comparing models and objectives.
 
     Each clip is met at `rounds` levels, evenly spaced from a start that is a function of its number alone,
     and such that consecutive clips together cover [0, 1) evenly (a Weyl sequence of step 1 / golden ratio).
     Captions are all there, and no token but those of `batch.known` is known. The noise is a function of (key,
-    clip): give the same key at every evaluation.
-
-    The metrics: `tokens`, how many errors the loss is the mean of (`rounds` per counted token), and for each
-    k-th fifth of t `loss_t/k`, the mean error there (0 if there is none), and `tokens_t/k`, of how many. To
-    average over batches, weigh each mean with its number.
+    clip, round): give the same key at every evaluation.
     """
     start_key, noise_key = jax.random.split(key)
     start = jax.random.bits(start_key, (), jnp.uint32)
     weyl = jnp.asarray(batch.clip).astype(jnp.uint32) * jnp.uint32(GOLDEN) + start
     uniform = (weyl >> 8).astype(jnp.float32) * 2.0**-24
 
-    def one(number: Array) -> tuple[Array, Array, Array]:
+    def one(number: Array) -> Errors:
         level = jnp.mod(uniform + number / rounds, 1.0)
         t = jnp.where(jnp.asarray(batch.known), 0.0, conditioning.to_tokens(level, batch.segment))
         noise = conditioning.token_noise(jax.random.fold_in(noise_key, number), batch)
         drawn = _corrupted(batch, t=t, noise=noise)
-        return squared_error(velocity_fn, drawn), drawn.t, drawn.counted
+        return Errors(squared_error(velocity_fn, drawn), drawn.t, drawn.counted)
 
-    sums, numbers = _sums(*jax.lax.map(one, jnp.arange(rounds)))
+    return jax.lax.map(one, jnp.arange(rounds))
+
+
+def evaluation_loss(
+    key: Key, velocity_fn: VelocityFn, batch: PackedBatch, *, rounds: int = 1
+) -> tuple[Float[Array, ""], Metrics]:
+    """The mean of `evaluation_errors` over the counted tokens.
+
+    The metrics: `tokens`, how many errors the loss is the mean of (`rounds` per counted token), and for each
+    k-th fifth of t `loss_t/k`, the mean error there (0 if there is none), and `tokens_t/k`, of how many. To
+    average over batches, weigh each mean with its number.
+    """
+    sums, numbers = _sums(*evaluation_errors(key, velocity_fn, batch, rounds=rounds))
     means = sums / jnp.maximum(numbers, 1.0)
     tokens = jnp.sum(numbers)
     metrics = {"tokens": tokens} | _per_bin("loss_t", means) | _per_bin("tokens_t", numbers)

@@ -10,6 +10,7 @@
     python -m sora_jax.evaluate fidelity --real DIR --generated DIR --checkpoint gpu-128px --out out/fidelity
     python -m sora_jax.evaluate plausibility --checkpoint gpu-128px --out out/plausibility
     python -m sora_jax.evaluate phyworld --checkpoint RUN/model --law uniform --out out/phyworld
+    python -m sora_jax.evaluate loss --checkpoint RUN/model --latents RUN/latents/heldout --out out/loss
 
 Each subcommand is one file of this folder: `add_arguments(parser)` and `run(options) -> exit code`.
 """
@@ -25,6 +26,7 @@ from sora_jax.evaluate import (
     certify,
     fidelity,
     gains,
+    loss,
     modes,
     physics,
     phyworld,
@@ -44,6 +46,7 @@ COMMANDS = {
     "fidelity": fidelity,
     "plausibility": plausibility,
     "phyworld": phyworld,
+    "loss": loss,
 }
 
 
