@@ -163,7 +163,7 @@ def _scaling(tier: str) -> ConfigDict:
         "sizes": ((side, side, 1.0),),
         "heldout": "exclude",
     }
-    heldout = {**world, "seed": 52, "length": 64 if tier == "smoke" else 4096}
+    heldout = {**world, "seed": 52, "length": 64 if tier == "smoke" else 4608}
     prompts = {"one object": 128, "two objects": 128, "images": 64, "held-out combinations": 64}
     return ConfigDict(
         {

@@ -15,8 +15,6 @@ Every line of a ladder is also a run of `sora_jax.train`, with this table and th
 
 from ml_collections import ConfigDict
 
-HALF_DECADES = (1.0, 10**0.5)
-
 
 def budgets(first: float, last: float) -> tuple[float, ...]:
     """Half decades from `first` to `last`, FLOPs."""
@@ -51,7 +49,7 @@ def get_config(tier: str = "cpu") -> ConfigDict:
             "mup": {"base_width": 48, "base_head_dim": 12},
             "data": {
                 "latents": "",
-                "rows": 8,
+                "rows": 4,
                 "row_tokens": 5 * 6 * 6,  # one clip of 17 frames of 48 x 48
                 "row_text": 112,
                 "max_segments": 1,
@@ -99,7 +97,7 @@ def get_config(tier: str = "cpu") -> ConfigDict:
                 "sizes": 7,
                 "seeds": 3,  # at the optimum and its two neighbours
                 # Clips of a batch, up to which budget: see "Rate and batch" in experiments/005_scaling.
-                "rows": ((3.2e10, 4), (3.2e11, 8), (3.2e12, 16), (1e30, 32)),
+                "rows": ((1.1e11, 2), (1.1e12, 4), (1.1e13, 8), (1e30, 16)),
                 "cooldown": 0.2,  # share of a run's steps
                 "held_out_clips": 4096,
                 "flops_per_second": 2e10,  # of one process on one core

@@ -21,7 +21,9 @@ from sora_jax import build, rng
 from sora_jax.build.denoising import denoising
 from sora_jax.data import pipeline
 from sora_jax.data.latents import LatentSource
+from sora_jax.diffusion import objective
 from sora_jax.evaluation import denoising as loss_lib
+from sora_jax.evaluation.denoising import ClipLosses
 from sora_jax.scaling import ladder
 from sora_jax.scaling.ladder import Line
 from sora_jax.scaling.study import Study, locked
@@ -131,8 +133,8 @@ def _train_run(
             state = _advance(session, branch, cooled, one.steps, clock)
             losses = held_out.losses(config, state.params)
             row = _row(one, config, losses, seconds=_seconds(trunk) + _seconds(branch))
-            study.record(one, row, losses.per_clip)
-            show(f"{one.name}: loss {losses.mean:.5f} +- {losses.standard_error:.5f}, {row['seconds']:.0f} s")
+            study.record(one, row, losses)
+            show(f"{one.name}: loss {row['loss']} +- {row['standard_error']}, {row['seconds']} s")
 
 
 def _advance(
@@ -177,17 +179,15 @@ class HeldOut:
     def __init__(self, study: Study) -> None:
         self._clips = study.config.ladder.held_out_clips
         self._batches: dict[str, list[PackedBatch]] = {}
-        self._apply: dict[str, loss_lib.Apply] = {}
 
-    def losses(self, config: Any, params: Params) -> loss_lib.HeldOutLoss:
+    def losses(self, config: Any, params: Params) -> ClipLosses:
         """Of one model: fixed noise, even levels, uniform t, float32, captions as they are."""
         batches = self._packed(config)
-        model = json.dumps(config.model.to_dict(), sort_keys=True)
-        if model not in self._apply:
-            channels = batches[0].tokens.shape[-1] // int(np.prod(config.patch))
-            self._apply[model] = denoising(config, channels=channels).apply
-        found = loss_lib.clip_losses(self._apply[model], params, batches, key=rng.key(0, "held-out loss"))
-        return loss_lib.held_out_loss(found)
+        channels = batches[0].tokens.shape[-1] // int(np.prod(config.patch))
+        apply = denoising(config, channels=channels).apply
+        key = rng.key(0, "held-out loss")
+        with jax.default_matmul_precision("highest"):  # a GPU's own float32 products are of 10 bits
+            return loss_lib.clip_losses(key, apply, params, batches)
 
     def _packed(self, config: Any) -> list[PackedBatch]:
         store = str(Path(config.data.latents) / "heldout")
@@ -215,15 +215,16 @@ class HeldOut:
         return self._batches[store]
 
 
-def _row(one: Line, config: Any, losses: loss_lib.HeldOutLoss, *, seconds: float) -> dict[str, Any]:
-    table = config.optimizer
+def _row(one: Line, config: Any, losses: ClipLosses, *, seconds: float) -> dict[str, Any]:
+    table, found = config.optimizer, loss_lib.held_out_loss(losses)
+    fifths = range(objective.BINS)
     return {
         **ladder.as_json(one),
-        "loss": f"{losses.mean:.7f}",
-        "standard_error": f"{losses.standard_error:.7f}",
-        "clips": losses.clips,
-        "draws": losses.draws,
-        **{f"loss_t{k}": f"{value:.6f}" for k, value in enumerate(losses.by_level)},
+        "loss": f"{found.mean:.7f}",
+        "standard_error": f"{found.standard_error:.7f}",
+        "clips": len(losses.clip),
+        "draws": losses.loss.size,
+        **{f"loss_t{k}": f"{loss_lib.token_mean(losses, fifth=k):.6f}" for k in fifths},
         "width": config.model.size.depth * config.model.size.aspect,
         "warmup_steps": table.warmup_steps,
         "learning_rate": table.learning_rate,

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from sora_jax import build
+from sora_jax.evaluation.denoising import ClipLosses
 from sora_jax.models import cost
 from sora_jax.scaling import ladder
 from sora_jax.scaling.ladder import Line, Result, Size, Table
@@ -115,11 +116,11 @@ class Study:
         lines = [one for arm in arms for one in ladder.plan(self.table, self.sizes(arm), results, arm=arm)]
         return [*lines, *extra]
 
-    def record(self, one: Line, row: dict[str, Any], losses: np.ndarray) -> None:
+    def record(self, one: Line, row: dict[str, Any], losses: ClipLosses) -> None:
         """Adds a finished line to `runs.csv`; the losses are written first."""
         path = self.workdir / "losses" / f"{one.name}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, losses.astype(np.float32))
+        np.save(path, losses.loss.mean(axis=1, dtype=np.float64).astype(np.float32))
         with locked(self.workdir / "runs.lock", wait=True):
             new = not self.csv.exists()
             with self.csv.open("a", newline="") as file:
