@@ -25,6 +25,15 @@ def budgets(first: float, last: float) -> tuple[float, ...]:
     return tuple(float(f"{x:.3g}") for x in found)
 
 
+# The coarse stage of a small arm, which has no other.
+THREE = {
+    "budgets": (),
+    "coarse": ((1e11, (1, 2, 3, 4, 5)), (1e12, (2, 3, 4, 5, 6)), (1e13, (3, 4, 5, 6, 8))),
+}
+# Up to five images of 36 tokens share a row.
+PACKED = (("data.max_segments", 5), ("model.levels", 6))
+
+
 def get_config(tier: str = "cpu") -> ConfigDict:
     """The table of a tier: a training run of the family's base size, and `ladder`."""
     config = ConfigDict(
@@ -101,7 +110,14 @@ def get_config(tier: str = "cpu") -> ConfigDict:
                 "cooldown": 0.2,  # share of a run's steps
                 "held_out_clips": 4096,
                 "flops_per_second": 2e10,  # of one process on one core
-                "arms": {"main": {}},  # name -> changes of this table, "a.b.c" -> value
+                # name -> what differs: entries of `ladder`, and `changes`, ("a.b.c", value), of the rest.
+                "arms": {
+                    "main": {},
+                    "standard": {**THREE, "changes": (("mup", None),)},
+                    # Two ways to begin, both on a store with images: a third of the steps on images, or none.
+                    "images_first": {**THREE, "images_first": 0.3, "changes": PACKED},
+                    "no_images": {**THREE, "changes": PACKED},
+                },
             },
         }
     )

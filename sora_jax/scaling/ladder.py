@@ -42,6 +42,7 @@ class Line:
       arm: name of the changes to the table; "main" has none.
       budget: FLOPs that were asked for; `flops` is what whole steps come to.
       steps: of the training in all; the last `cooldown_steps` cool down.
+      alone: it branches off no run of other lines, since what it reads depends on its length.
     """
 
     arm: str
@@ -50,6 +51,7 @@ class Line:
     seed: int
     steps: int
     cooldown_steps: int
+    alone: bool = False
 
     @property
     def name(self) -> str:
@@ -59,7 +61,8 @@ class Line:
     @property
     def run(self) -> str:
         """Of the run that the line branches off."""
-        return f"{self.arm}/depth{self.size.depth}-rows{self.size.rows}-seed{self.seed}"
+        run = f"{self.arm}/depth{self.size.depth}-rows{self.size.rows}-seed{self.seed}"
+        return f"{run}-alone{self.budget:.3g}" if self.alone else run
 
     @property
     def flops(self) -> int:
@@ -94,6 +97,7 @@ class Table:
       seeds: at the best size of a budget and its neighbours.
       rows: (up to which budget, rows of a batch), ascending.
       cooldown: share of a run's steps.
+      images_first: share of a run's steps that reads images alone, before it reads clips.
     """
 
     budgets: Sequence[float]
@@ -104,11 +108,14 @@ class Table:
     seeds: int
     rows: Sequence[tuple[float, int]]
     cooldown: float
+    images_first: float = 0.0
     held_out_sizes: int = 2
 
     def __post_init__(self) -> None:
-        if not self.budgets or list(self.depths) != sorted(set(self.depths)):
+        if not (self.budgets or self.coarse) or list(self.depths) != sorted(set(self.depths)):
             raise ValueError(f"budgets {self.budgets}, depths {self.depths}: give some, depths ascending")
+        if not 0 <= self.images_first < 1:
+            raise ValueError(f"images_first {self.images_first}: give a share of the steps from 0 to 1")
         if not 0 < self.cooldown < 1:
             raise ValueError(f"cooldown {self.cooldown}: give a share of the steps between 0 and 1")
         unknown = {d for _, depths in self.coarse for d in depths} - set(self.depths)
@@ -134,7 +141,15 @@ def line(table: Table, sizes: Sizes, *, arm: str, budget: float, depth: int, see
     if steps < 10:
         raise ValueError(f"{budget:.3g} FLOPs are {steps} steps at depth {depth}: give at least ten")
     cooldown = max(1, round(table.cooldown * steps))
-    return Line(arm=arm, budget=budget, size=size, seed=seed, steps=steps, cooldown_steps=cooldown)
+    return Line(
+        arm=arm,
+        budget=budget,
+        size=size,
+        seed=seed,
+        steps=steps,
+        cooldown_steps=cooldown,
+        alone=table.images_first > 0,
+    )
 
 
 def affordable(table: Table, sizes: Sizes, budget: float, depths: Iterable[int]) -> list[int]:

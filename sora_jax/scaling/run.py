@@ -110,7 +110,7 @@ def _train_run(
 ) -> None:
     """One run at a constant rate, and the lines that branch off it, shortest first."""
     first = lines[0]
-    config = study.config_of(first.arm, first.size.depth, first.size.rows, first.seed)
+    config = study.config_for(first)
     mesh = mesh_lib.make_mesh(**config.mesh.to_dict())
 
     def make_training(config: Any) -> build.Training:

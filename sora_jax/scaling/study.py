@@ -13,7 +13,7 @@ import csv
 import dataclasses
 import fcntl
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,28 +45,45 @@ class Study:
     table: Table
     workdir: Path
 
+    def table_of(self, arm: str) -> Table:
+        """The ladder of an arm: the study's, but for what the arm says of its own.
+
+        Raises:
+          ValueError: no such arm, or it does not fit together.
+        """
+        return dataclasses.replace(self.table, **_fields(self._arm(arm)))
+
     def config_of(self, arm: str, depth: int, rows: int, seed: int) -> Any:
         """The training run of a size, with its arm's changes."""
         config = copy.deepcopy(self.config)
         config.unlock()
         config.model.size.depth, config.data.rows, config.seed = depth, rows, seed
-        config.update_from_flattened_dict(self.changes(arm))
+        for key, value in self._arm(arm).get("changes", ()):
+            *path, name = key.split(".")
+            table = config
+            for part in path:
+                table = table[part]
+            table[name] = value
         return config.lock()
 
-    def changes(self, arm: str) -> dict[str, Any]:
-        """What an arm changes: "a.b.c" -> value.
+    def config_for(self, one: Line) -> Any:
+        """The training run of a line, which is also one of `sora_jax.train`."""
+        config = self.config_of(one.arm, one.size.depth, one.size.rows, one.seed)
+        first = round(self.table_of(one.arm).images_first * one.steps)
+        if first:
+            # Of the class of images the second stage takes one clip in a million.
+            config.data.stages = ((first, ((1, 1.0),)), (None, ((1, 1e-6), (33, 1.0))))
+        return config
 
-        Raises:
-          ValueError: no such arm.
-        """
+    def _arm(self, arm: str) -> dict[str, Any]:
         if arm not in self.config.ladder.arms:
             raise ValueError(f"no arm {arm!r}: use one of {', '.join(self.config.ladder.arms)}")
-        return dict(self.config.ladder.arms[arm].items())
+        return self.config.ladder.arms[arm].to_dict()
 
     def sizes(self, arm: str) -> ladder.Sizes:
         """(depth, rows) -> what a step costs."""
 
-        @functools.cache
+        @functools.cache  # a plan asks for each many times
         def size(depth: int, rows: int) -> Size:
             config = self.config_of(arm, depth, rows, 0)
             model = build.transformer(config.model, patch_width=_patch_width(config))
@@ -113,7 +130,11 @@ class Study:
     def planned(self, arms: Sequence[str], extra: Sequence[Line] = ()) -> list[Line]:
         """All lines of some arms, as far as the results tell, and `extra` ones; finished ones included."""
         results = self.results()
-        lines = [one for arm in arms for one in ladder.plan(self.table, self.sizes(arm), results, arm=arm)]
+        lines = [
+            one
+            for arm in arms
+            for one in ladder.plan(self.table_of(arm), self.sizes(arm), results, arm=arm)
+        ]
         return [*lines, *extra]
 
     def record(self, one: Line, row: dict[str, Any], losses: ClipLosses) -> None:
@@ -136,10 +157,14 @@ def open_study(config: Any, workdir: Path) -> Study:
     Raises:
       ValueError: a ladder that does not fit together.
     """
-    names = {field.name for field in dataclasses.fields(Table)}
-    table = Table(**{name: value for name, value in config.ladder.to_dict().items() if name in names})
     workdir.mkdir(parents=True, exist_ok=True)
-    return Study(config=config, table=table, workdir=workdir)
+    return Study(config=config, table=Table(**_fields(config.ladder.to_dict())), workdir=workdir)
+
+
+def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a ladder's entries that `Table` has."""
+    names = {field.name for field in dataclasses.fields(Table)}
+    return {name: value for name, value in values.items() if name in names}
 
 
 def _patch_width(config: Any) -> int:

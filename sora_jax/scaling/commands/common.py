@@ -41,7 +41,7 @@ def opened(options: argparse.Namespace) -> tuple[Study, list[str], list[Line]]:
         found = study.open_study(config, options.workdir.resolve())
         arms = [name for name in options.arms.split(",") if name]
         for arm in arms:
-            found.changes(arm)
+            found.table_of(arm)
         return found, arms, _held_out(found, options.prediction)
 
 
