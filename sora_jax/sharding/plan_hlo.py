@@ -108,6 +108,37 @@ def runs(module: Module) -> tuple[dict[str, int], list[str]]:
     return dict(counts), sorted(set(unknown))
 
 
+def matrix_flops(module: Module) -> int:
+    """Multiplications and additions of the products of matrices, each as often as it runs.
+
+    A `dot` of which one side has no axis of its own, as the inner products of a norm's gradient on a CPU, is
+    elementwise work and left out.
+    """
+    times, _ = runs(module)
+    total = 0
+    for name, lines in module.computations.items():
+        sides = {line.name: _sides(line.shape) for line in lines}
+        for line in lines:
+            if line.op != "dot" or name not in times:
+                continue
+            left, right = (sides[operand] for operand in line.operands)
+            inner = [left[axis] for axis in _axes("lhs_contracting_dims", line.rest)]
+            shared = len(inner) + len(_axes("lhs_batch_dims", line.rest))
+            if shared < min(len(left), len(right)):
+                total += times[name] * 2 * math.prod(inner) * math.prod(_sides(line.shape))
+    return total
+
+
+def _sides(shape: str) -> list[int]:
+    found = _ARRAY.search(shape)
+    return [int(side) for side in found[2].split(",") if side] if found else []
+
+
+def _axes(name: str, rest: str) -> list[int]:
+    found = re.search(rf"\b{name}=\{{([\d,]*)\}}", rest)
+    return [int(axis) for axis in found[1].split(",") if axis] if found else []
+
+
 def _trips(module: Module, line: Instruction) -> int | None:
     if found := re.search(r'known_trip_count\\?":\{\\?"n\\?":\\?"(\d+)', line.rest):
         return int(found[1])
