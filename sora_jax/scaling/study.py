@@ -89,7 +89,7 @@ class Study:
             model = build.transformer(config.model, patch_width=_patch_width(config))
             data = config.data
             flops = cost.count_training_flops(
-                model, rows=rows, tokens=data.row_tokens, text=data.row_text
+                model, rows=rows, tokens=data.row_tokens, text=data.row_text, unasked=False
             )
             return Size(
                 depth=depth,
