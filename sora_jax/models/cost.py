@@ -206,12 +206,3 @@ def _text_width(model: Transformer, text_width: int | None) -> int:
     if text_width is None:
         raise ValueError("the model has no text_encoder: give text_width, the width of its embeddings")
     return text_width
-
-
-def count_nonembedding(model: Transformer) -> int:
-    """TEMP"""
-    d, e = model.width, model.text_encoder
-    tokenizer = model.patch_width * d + d + _POSITION_FEATURES * d + d * model.patch_width + model.patch_width
-    level = LEVEL_FEATURES * d + d
-    text = e.vocabulary * e.width + e.buckets * e.heads
-    return count_parameters(model) - tokenizer - level - text
