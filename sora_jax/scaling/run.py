@@ -111,6 +111,7 @@ def _train_run(
     """One run at a constant rate, and the lines that branch off it, shortest first."""
     first = lines[0]
     config = study.config_for(first)
+    held_out.check(config)
     mesh = mesh_lib.make_mesh(**config.mesh.to_dict())
 
     def make_training(config: Any) -> build.Training:
@@ -179,6 +180,10 @@ class HeldOut:
     def __init__(self, study: Study) -> None:
         self._clips = study.config.ladder.held_out_clips
         self._batches: dict[str, list[PackedBatch]] = {}
+
+    def check(self, config: Any) -> None:
+        """Raises ValueError where there are too few clips: before a model is trained, not after."""
+        self._packed(config)
 
     def losses(self, config: Any, params: Params) -> ClipLosses:
         """Of one model: fixed noise, even levels, uniform t, float32, captions as they are."""

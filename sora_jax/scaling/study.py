@@ -1,8 +1,8 @@
 """A study's folder: its table made concrete, what is finished, and what comes next.
 
-    WORKDIR/runs.csv             a row for every finished line, written as soon as it ends
-    WORKDIR/losses/<line>.npy    its held-out loss per clip, float32 `[clips]`: differences are paired
-    WORKDIR/runs/<run>/          checkpoints and metrics of a run, and of the lines that branch off it
+WORKDIR/runs.csv             a row for every finished line, written as soon as it ends
+WORKDIR/losses/<line>.npy    its held-out loss per clip, float32 `[clips]`: differences are paired
+WORKDIR/runs/<run>/          checkpoints and metrics of a run, and of the lines that branch off it
 """
 
 from __future__ import annotations
@@ -131,9 +131,7 @@ class Study:
         """All lines of some arms, as far as the results tell, and `extra` ones; finished ones included."""
         results = self.results()
         lines = [
-            one
-            for arm in arms
-            for one in ladder.plan(self.table_of(arm), self.sizes(arm), results, arm=arm)
+            one for arm in arms for one in ladder.plan(self.table_of(arm), self.sizes(arm), results, arm=arm)
         ]
         return [*lines, *extra]
 

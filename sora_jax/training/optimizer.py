@@ -137,7 +137,9 @@ def begin_cooldown(opt_state: Any, *, steps: int) -> Any:
             return node
         found.append(node)
         if int(node.start) != NEVER:
-            raise ValueError(f"the cooldown has begun at step {int(node.start)}: begin it from a state before")
+            raise ValueError(
+                f"the cooldown has begun at step {int(node.start)}: begin it from a state before"
+            )
         return node._replace(start=jnp.copy(node.count), steps=jnp.full((), steps, jnp.int32))
 
     changed = jax.tree.map(begin, opt_state, is_leaf=lambda node: isinstance(node, OpenSchedule))

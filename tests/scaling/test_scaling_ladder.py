@@ -109,7 +109,13 @@ def test_lines_of_one_size_share_a_run_only_with_equal_batches():
 
 @pytest.mark.parametrize(
     ("parameters", "count", "depths"),
-    [(27_000, 3, [2, 3, 4]), (27_000, 2, [3, 4]), (26_000, 2, [2, 3]), (10, 3, [1, 2, 3]), (1e9, 2, [15, 16])],
+    [
+        (27_000, 3, [2, 3, 4]),
+        (27_000, 2, [3, 4]),
+        (26_000, 2, [2, 3]),
+        (10, 3, [1, 2, 3]),
+        (1e9, 2, [15, 16]),
+    ],
 )
 def test_nearest(parameters, count, depths):
     assert ladder.nearest(TABLE, sizes, 1e13, parameters, count) == depths

@@ -71,7 +71,7 @@ def trained(latents, tmp_path_factory) -> Path:
 def test_every_line_of_the_plan_is_trained_once(trained, latents, capsys):
     rows = rows_of(trained)
     study = opened(trained, latents)
-    assert set(rows) == {one.name for one in study.planned(["main"])} and len(rows) >= 4
+    assert set(rows) == {one.name for one in study.planned(["main"])} and len(rows) == 4
     for row in rows.values():
         loss, error = float(row["loss"]), float(row["standard_error"])
         assert 0.5 < loss < 3 and 0 < error < 0.2
@@ -140,7 +140,7 @@ def test_two_processes_do_not_train_one_run(trained, latents):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--arms", "mian"], "no arm 'mian': use one of main"),
+        (["--arms", "mian"], "no arm 'mian': use one of .*main"),
         (["--config.ladder.cooldown=2.0"], "cooldown 2.0"),
         (["--config.ladder.held_out_clips=33"], "32 clips that fit a row"),
         (["--config.ladder.bugdets=1"], "did you mean 'budgets'"),

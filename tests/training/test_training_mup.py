@@ -70,7 +70,10 @@ def changes(width: int, name: str) -> dict[bool, float]:
 
     params = jax.eval_shape(lambda key: model.init(key, first.tokens, t, first)["params"], jax.random.key(0))
     rules = mup.rate_rules(width=width, base_width=WIDTHS[0], optimizer=name)
-    found = {True: tree.match_tree(rules, params, what="rate_rules"), False: jax.tree.map(lambda _: 1.0, params)}
+    found = {
+        True: tree.match_tree(rules, params, what="rate_rules"),
+        False: jax.tree.map(lambda _: 1.0, params),
+    }
     keys = [jax.random.key(k) for k in range(3)]
     return {kept: float(np.mean([train(key, rates) for key in keys])) for kept, rates in found.items()}
 
