@@ -7,6 +7,7 @@
 |---|---|---|---|
 | smoke | 1.2e9 and 2.4e9 | 2 cores | under a minute, in the tests |
 | cpu | 3e10 to 3e13, held out 1e14 and 3e14 | 2 cores | see experiments/005_scaling |
+| cpu_tuning | rates and batches at 1e11 and 1e12 | 2 cores | half an hour |
 | gpu | 1e14 to 1e17, held out 1e18 | one H200 | not run yet |
 | tpu | 1e17 to 1e20 | a TPU slice | not run yet |
 
@@ -131,6 +132,8 @@ def get_config(tier: str = "cpu") -> ConfigDict:
             config.ladder.update(coarse=((1.2e9, (1, 2)),), seeds=1, rows=((1e30, 2),), held_out_clips=32)
         case "cpu":
             pass
+        case "cpu_tuning":
+            config.ladder.arms = ConfigDict(_tuning())
         case "gpu" | "tpu":
             wide = tier == "tpu"
             config.model.update(dtype="bfloat16", scan=True, attention="splash" if wide else "cudnn")
@@ -150,5 +153,21 @@ def get_config(tier: str = "cpu") -> ConfigDict:
             )
             config.ladder.rows = ((first * 11, 32), (first * 110, 64), (1e30, 128))
         case _:
-            raise ValueError(f"no tier {tier!r} of configs/scaling.py: use smoke, cpu, gpu or tpu")
+            raise ValueError(
+                f"no tier {tier!r} of configs/scaling.py: use smoke, cpu, cpu_tuning, gpu or tpu"
+            )
     return config
+
+
+def _tuning() -> dict[str, dict]:
+    """Arms: rates at two small sizes and, to see that they carry over, a third; batches at the small ones."""
+    small = ((1e11, (2,)), (1e12, (3,)))
+    arms = {}
+    for thousandths in (1, 2, 4, 8, 16):
+        changes = (("optimizer.learning_rate", thousandths / 1000),)
+        lines = {"budgets": (), "coarse": (*small, (3.16e12, (6,)))}
+        arms[f"rate{thousandths}"] = {**lines, "changes": changes}
+        arms[f"standard-rate{thousandths}"] = {**lines, "changes": (*changes, ("mup", None))}
+    for rows in (1, 2, 4, 8, 16):
+        arms[f"rows{rows}"] = {"budgets": (), "coarse": small, "rows": ((1e30, rows),)}
+    return arms
