@@ -32,7 +32,7 @@ FAMILIES = (("uniform", 0.50), ("beside", 0.18), ("parabola", 0.10), ("bounce", 
 
 def get_config(variant: str = "cpu") -> ConfigDict:
     """The table of `variant`: smoke, cpu, cpu_more, cpu_turns, gpu or gpu_smoke; phyworld_ before smoke, cpu
-    or gpu, permanence_ before smoke or cpu, or scaling_ before smoke, cpu, gpu or tpu."""
+    or gpu, permanence_ before smoke or cpu, or scaling_ before what `_scaling` names."""
     if variant.startswith("scaling_"):
         return _scaling(variant.removeprefix("scaling_"))
     if variant.startswith("phyworld_"):
@@ -148,10 +148,16 @@ def _permanence(tier: str) -> ConfigDict:
 
 
 def _scaling(tier: str) -> ConfigDict:
-    """Clips of one size for the scaling ladder: enough that no run reads a clip twice."""
+    """Clips of one size for the scaling ladder: enough that no run reads a clip twice.
+
+    Beside them, of the cpu tier's small arms: `images_cpu`, clips and as many images for those that begin
+    with images; and `mixed_cpu`, images and clips of several sizes for rows of several.
+    """
     side, length = {
         "smoke": (48, 256),
         "cpu": (48, 393_216),
+        "images_cpu": (48, 81_920),
+        "mixed_cpu": (48, 98_304),
         "gpu": (64, 4_000_000),
         "tpu": (128, 100_000_000),
     }[tier]
@@ -163,11 +169,19 @@ def _scaling(tier: str) -> ConfigDict:
         "sizes": ((side, side, 1.0),),
         "heldout": "exclude",
     }
-    heldout = {**world, "seed": 52, "length": 64 if tier == "smoke" else 4608}
+    if tier == "mixed_cpu":
+        world["seed"] = 54
+        world["frames"] = ((1, 0.25), (9, 0.25), (17, 0.50))
+        world["sizes"] = tuple((height, width, 0.25) for height in (48, 64) for width in (48, 64))
+    train = {"kind": "world", "world": world}
+    if tier == "images_cpu":
+        images = {**world, "seed": 53, "frames": ((1, 1.0),)}
+        train = {"kind": "joined", "joined": {"clips": train, "images": {"kind": "world", "world": images}}}
+    heldout = {**world, "seed": world["seed"] + 1, "length": 64 if tier == "smoke" else 4608}
     prompts = {"one object": 128, "two objects": 128, "images": 64, "held-out combinations": 64}
     return ConfigDict(
         {
-            "train": {"kind": "world", "world": world},
+            "train": train,
             "heldout": {"kind": "world", "world": heldout},
             "prompts": dict.fromkeys(prompts, 2) if tier == "smoke" else prompts,
             "phrasings": ("short",),

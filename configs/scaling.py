@@ -31,8 +31,11 @@ THREE = {
     "budgets": (),
     "coarse": ((1e11, (1, 2, 3, 4, 5)), (1e12, (2, 3, 4, 5, 6)), (1e13, (3, 4, 5, 6, 8))),
 }
-# Up to five images of 36 tokens share a row.
+CLIPS = ((1, 1e-6), (33, 1.0))  # of the class of images one clip in a million
+# Up to five images of 36 tokens share a row of one clip's 180.
 PACKED = (("data.max_segments", 5), ("model.levels", 6))
+# Up to eight images, or a clip of 17 frames of 64 x 64, in a row of 320.
+MIXED = (("data.max_segments", 8), ("model.levels", 9), ("data.row_tokens", 320), ("data.row_text", 256))
 
 
 def get_config(tier: str = "cpu") -> ConfigDict:
@@ -115,9 +118,11 @@ def get_config(tier: str = "cpu") -> ConfigDict:
                 "arms": {
                     "main": {},
                     "standard": {**THREE, "changes": (("mup", None),)},
-                    # Two ways to begin, both on a store with images: a third of the steps on images, or none.
+                    # Two ways to begin, on the store `scaling_images_cpu`: with images, or without.
                     "images_first": {**THREE, "images_first": 0.3, "changes": PACKED},
-                    "no_images": {**THREE, "changes": PACKED},
+                    "no_images": {**THREE, "changes": (*PACKED, ("data.stages", ((None, CLIPS),)))},
+                    # Rows of several sizes, on `scaling_mixed_cpu`.
+                    "mixed": {**THREE, "rows": ((1.1e11, 1), (1.1e12, 2), (1e30, 4)), "changes": MIXED},
                 },
             },
         }

@@ -19,6 +19,7 @@ from sora_jax.diffusion.objective import Objective
 from sora_jax.models.transformer import Transformer
 from sora_jax.training import mup
 from sora_jax.training import optimizer as optimizer_lib
+from sora_jax.training.optimizer import RATE_RULES
 from sora_jax.training.step import LossFn
 from sora_jax.types import Key, PackedBatch, Params
 
@@ -65,25 +66,27 @@ def denoising(config: Table, *, channels: int) -> Denoising:
         return objective(key, functools.partial(apply, params), batch)
 
     table = config.get("mup")  # {base_width, base_head_dim}; without it, as the modules and the rates are
-    init_rules, rates = _mup(table, model, config.optimizer.name) if table else ((), {})
+    init_rules, rate_rules = _mup(table, model, config.optimizer.name) if table else ((), RATE_RULES)
     return Denoising(
         model=model,
         apply=apply,
         objective=objective,
         loss_fn=loss_fn,
-        optimizer=optimizer(config.optimizer, total_steps=config.train.total_steps, **rates),
+        optimizer=optimizer(config.optimizer, total_steps=config.train.total_steps, rate_rules=rate_rules),
         init_rules=init_rules,
     )
 
 
-def _mup(table: Table, model: Transformer, name: Any) -> tuple[mup.Rules, dict[str, mup.Rules]]:
-    """The rules of initial values, and the optimiser's keyword of the learning rates'."""
+def _mup(table: Table, model: Transformer, name: Any) -> tuple[mup.Rules, mup.Rules]:
+    """The rules of initial values and of learning rates."""
     head_dim = model.width // model.heads
     init_rules = mup.init_rules(head_dim=head_dim, base_head_dim=table.base_head_dim)
     rates = mup.rate_rules(width=model.width, base_width=table.base_width, optimizer=name)
-    return init_rules, {"rate_rules": rates}
+    return init_rules, rates
 
 
-def optimizer(config: Table, *, total_steps: int, **rules: mup.Rules) -> optax.GradientTransformation:
+def optimizer(
+    config: Table, *, total_steps: int, rate_rules: mup.Rules = RATE_RULES
+) -> optax.GradientTransformation:
     """The optimiser of a table of `make_optimizer`'s keywords, and of rules that no table holds."""
-    return optimizer_lib.make_optimizer(total_steps=total_steps, **config.to_dict(), **rules)
+    return optimizer_lib.make_optimizer(total_steps=total_steps, rate_rules=rate_rules, **config.to_dict())

@@ -172,13 +172,12 @@ def _train(config: Table, parts: Denoising, batch: PackedBatch, mesh: Mesh) -> P
         shardings=shardings,
     )
     (rows, tokens), text = batch.segment.shape, batch.text.shape[1]
-    shape = {"rows": rows, "tokens": tokens, "text": text}
     return Program(
         fn=step_fn,
         args=(rules.with_shardings(abstract, shardings), {}, batch, _key(mesh)),
         static={},
-        model_flops=3.0 * cost.count_flops(parts.model, **shape),
-        run_flops=float(cost.count_training_flops(parts.model, **shape)),
+        model_flops=3.0 * cost.count_flops(parts.model, rows=rows, tokens=tokens, text=text),
+        run_flops=float(cost.count_training_flops(parts.model, rows=rows, tokens=tokens, text=text)),
         parameters=cost.count_parameters(parts.model),
         rows=rows,
         tokens=tokens,

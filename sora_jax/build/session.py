@@ -76,7 +76,7 @@ class Session:
         minutes: float | None,
         terminal: bool = True,
     ) -> loop.Outcome:
-        """`loop.train` from `start` (donated) to `total_steps`, with this run's batches, log and evaluators."""
+        """`loop.train` from `start` (donated) to `total_steps`, with the run's own batches and evaluators."""
         train, training = self.config.train, self.training
         if processes.is_first():
             (workdir / "config.json").write_text(json.dumps(self.settings, indent=1))

@@ -195,28 +195,29 @@ class HeldOut:
             return loss_lib.clip_losses(key, apply, params, batches)
 
     def _packed(self, config: Any) -> list[PackedBatch]:
-        store = str(Path(config.data.latents) / "heldout")
+        data, store = config.data, str(Path(config.data.latents) / "heldout")
         if store not in self._batches:
-            source = LatentSource(store)
             rows = min(HELD_OUT_ROWS, self._clips)
-            batches = pipeline.make_batches(
-                source,
+            found = pipeline.make_batches(
+                LatentSource(store),
                 seed=0,
                 rows=rows,
-                row_tokens=config.data.row_tokens,
-                row_text=config.data.row_text,
-                max_segments=1,
+                row_tokens=data.row_tokens,
+                row_text=data.row_text,
+                max_segments=data.max_segments,
                 patch=tuple(config.patch),
-                caption_mix=config.data.caption_mix.to_dict(),
-                oversize=config.data.oversize,
+                caption_mix=data.caption_mix.to_dict(),
+                oversize=data.oversize,
             )
-            plan = batches.batch_at.schedule.plan(0, 0)  # type: ignore[attr-defined]
-            if len(plan.clips) < self._clips:
+            plan = found.batch_at.schedule.plan(0, 0)  # type: ignore[attr-defined]
+            ends = plan.starts[rows::rows]  # clips in so many whole batches
+            if not len(ends) or ends[-1] < self._clips:
                 raise ValueError(
                     f"{store} has {len(plan.clips)} clips that fit a row, and the loss is taken on "
                     f"{self._clips}: make more (configs/latents.py), or set ladder.held_out_clips"
                 )
-            self._batches[store] = [batches.batch_at(k) for k in range(self._clips // rows)]
+            count = int(np.searchsorted(ends, self._clips)) + 1
+            self._batches[store] = [found.batch_at(k) for k in range(count)]
         return self._batches[store]
 
 

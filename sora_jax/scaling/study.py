@@ -26,10 +26,13 @@ from sora_jax.scaling import ladder
 from sora_jax.scaling.ladder import Line, Result, Size, Table
 
 COLUMNS = (
-    "name", "arm", "budget", "C", "N", "N_total", "D", "loss", "standard_error", "clips", "draws", "seed", "depth",
-    "width", "rows", "steps", "cooldown_steps", "warmup_steps", "learning_rate", "optimizer", "parametrization",
-    "loss_t0", "loss_t1", "loss_t2", "loss_t3", "loss_t4", "seconds", "processor", "commit",
-)  # fmt: skip
+    *("name", "arm", "budget", "C", "N", "N_total", "D", "loss", "standard_error", "clips", "draws"),
+    *("seed", "depth", "width", "rows", "steps", "cooldown_steps", "warmup_steps", "learning_rate"),
+    *("optimizer", "parametrization", "loss_t0", "loss_t1", "loss_t2", "loss_t3", "loss_t4"),
+    *("seconds", "processor", "commit"),
+)
+IMAGES = ((1, 1.0),)  # which clips a stage reads: see `data.packing.Shares`
+CLIPS = ((1, 1e-6), (33, 1.0))  # a class may not be empty: one image in a million
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,8 +74,7 @@ class Study:
         config = self.config_of(one.arm, one.size.depth, one.size.rows, one.seed)
         first = round(self.table_of(one.arm).images_first * one.steps)
         if first:
-            # Of the class of images the second stage takes one clip in a million.
-            config.data.stages = ((first, ((1, 1.0),)), (None, ((1, 1e-6), (33, 1.0))))
+            config.data.stages = ((first, IMAGES), (None, CLIPS))
         return config
 
     def _arm(self, arm: str) -> dict[str, Any]:
@@ -176,7 +178,7 @@ def _channels(autoencoder: str) -> int:
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Whether this process holds the lock of a path within; it is let go of when the process ends, however."""
+    """Whether this process holds a path's lock within; it is let go of when the process ends, however."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:

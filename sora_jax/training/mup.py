@@ -10,11 +10,11 @@ Yang et al. 2022, "Tensor Programs V" (arXiv 2203.03466), Table 8. With `r = bas
 | attention logits                              | q k / head_dim, by a smaller gain of the query | 1 |
 
 The gates and the last layer begin at zero, where the table says 1 / width^2. Muon's update of a matrix has a
-spectral norm of its own, sqrt(max(1, out / in)), at every width, which is what a feature's change needs to be of
-one size (Yang et al. 2023, "A spectral condition for feature learning", arXiv 2310.17813, Eq. 3): what Muon
-trains keeps its rate, and what AdamW trains beside it follows the table.
+spectral norm of its own, sqrt(max(1, out / in)), at every width, which is what a feature's change needs to be
+of one size (Yang et al. 2023, "A spectral condition for feature learning", arXiv 2310.17813, Eq. 3): what
+Muon trains keeps its rate, and what AdamW trains beside it follows the table.
 
-At the base width and the base head all multipliers are 1. Rules are by parameter path; no module knows of them.
+At the base width and the base head all multipliers are 1. Rules are by path; no module knows of them.
 """
 
 from __future__ import annotations

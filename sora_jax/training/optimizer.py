@@ -7,9 +7,9 @@ arXiv 1711.05101) or Muon's orthogonalised momentum (Jordan et al. 2024, kellerj
 optax's implementation). Gradients are clipped by their global norm first. Which parameter is a matrix, how
 much each decays and how fast it learns is said by ordered path rules (`tree.match`), outside the modules.
 
-A run may leave its length open (`open_ended`): it then trains at a constant rate, and a copy of its state that
-was given a cooldown (`begin_cooldown`) ends at any step. So one run gives models of several lengths (Haegele et
-al. 2024, arXiv 2405.18392).
+A run may leave its length open (`open_ended`): it then trains at a constant rate, and a copy of its state
+that was given a cooldown (`begin_cooldown`) ends at any step. So one run gives models of several lengths
+(Haegele et al. 2024, arXiv 2405.18392).
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _open_ended(warmup_steps: int, cooldown: Cooldown) -> optax.GradientTransfor
         zero = jnp.zeros((), jnp.int32)
         return OpenSchedule(zero, jnp.full((), NEVER, jnp.int32), zero + 1)
 
-    def update(updates: Any, state: OpenSchedule, params: Params | None = None) -> tuple[Any, OpenSchedule]:
+    def update(updates: Any, state: Any, params: Params | None = None) -> tuple[Any, OpenSchedule]:
         share = _share_of_cooldown(state.count, start=state.start, steps=state.steps)
         rate = _warm(state.count, warmup_steps) * _cool(share, cooldown)
         return jax.tree.map(lambda x: -rate * x, updates), state._replace(count=state.count + 1)

@@ -40,7 +40,8 @@ def trained(lines, arm="main"):
     return [
         Result(
             arm=one.arm, budget=one.budget, depth=one.size.depth, seed=one.seed,
-            parameters=one.size.parameters, loss=loss(one.size.parameters, one.tokens) * (1 + 1e-4 * one.seed),
+            parameters=one.size.parameters,
+            loss=loss(one.size.parameters, one.tokens) * (1 + 1e-4 * one.seed),
         )
         for one in lines if one.arm == arm
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Maximal update parametrisation: what a step changes is of one size at every width, and only with the rules."""
+"""Maximal update parametrisation: a step changes as much at every width, and only with the rules."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from sora_jax import command
@@ -45,7 +44,7 @@ def opened(options: argparse.Namespace) -> tuple[Study, list[str], list[Line]]:
         return found, arms, _held_out(found, options.prediction)
 
 
-def _held_out(found: Study, prediction: Path | None) -> Sequence[Line] | list[Line]:
+def _held_out(found: Study, prediction: Path | None) -> list[Line]:
     if prediction is None:
         return []
     optimum = {float(row["C"]): float(row["N"]) for row in json.loads(prediction.read_text())["held_out"]}

@@ -59,7 +59,8 @@ def _progress(study: Study, arms: list[str], held_out: list) -> str:
     lines = study.planned(arms, held_out)
     left = trained_flops([one for one in lines if one.name not in done])
     pace = common_pace(rows) or study.config.ladder.flops_per_second
-    return f"{sum(one.name in done for one in lines)} of {len(lines)}, {left / pace / 3600:.2f} process hours left"
+    finished = sum(one.name in done for one in lines)
+    return f"{finished} of {len(lines)}, {left / pace / 3600:.2f} process hours left"
 
 
 def _make_latents(options: argparse.Namespace, latents: Path) -> int:
@@ -94,11 +95,8 @@ def _jobs(options: argparse.Namespace, latents: Path, began: float) -> int:
         if len(own) == 1:
             flags = environment.get("XLA_FLAGS", "")
             environment["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
-        children.append(
-            subprocess.Popen(
-                arguments, env=environment, preexec_fn=lambda own=own: os.sched_setaffinity(0, own)
-            )
-        )
+        children.append(subprocess.Popen(arguments, env=environment))
+        os.sched_setaffinity(children[-1].pid, own)  # its threads, which begin later, take it over
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: [child.send_signal(number) for child in children])
     return max(child.wait() for child in children)
