@@ -84,6 +84,7 @@ def get_config(tier: str = "cpu") -> ConfigDict:
                 "name": "adamw",
                 "learning_rate": 4e-3,
                 "warmup_steps": 30,
+                "cooldown_steps": 0,
                 "open_ended": True,
                 "weight_decay": 0.0,
                 "clip_norm": 1.0,
