@@ -32,7 +32,6 @@ LAYERS = {
     "command": 5,
     "stages": 5,
     "serving": 5,
-    "scaling": 6,
     "train": 6,
     "sample": 6,
     "evaluate": 6,

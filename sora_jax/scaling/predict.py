@@ -1,7 +1,7 @@
-"""From a budget to a model: its size, tokens, batch and rate, the loss to expect, and the command that trains it.
+"""From a budget to a model: its size, tokens, batch and rate, the loss to expect, and the command.
 
-The size is where the fitted law L(N, D) is least at C = c(N) D, with c(N) the FLOPs of a token of the ladder's own
-family; the model is the family's depth nearest to it.
+The size is where the fitted law L(N, D) is least at C = c(N) D, with c(N) the FLOPs of a token of the
+ladder's own family; the model is the family's depth nearest to it.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def flops_per_token(study: Study, arm: str = "main") -> Callable[[np.ndarray], n
 def predictions(study: Study, found: Mapping[str, Any], budgets: Sequence[float]) -> list[dict[str, Any]]:
     """What the fits of `summary.fit_all`, made `at` these budgets, say of each.
 
-    Each entry: C; N, D at the optimum (`ESTIMATOR`); loss of every estimator with its 80 % and 95 % intervals; the
-    line of the ladder that is trained (depth, rows, steps, rate) and its command.
+    Each entry: C; N, D at the optimum (`ESTIMATOR`); loss of every estimator with its 80 % and 95 %
+    intervals; the line of the ladder that is trained (depth, rows, steps, rate) and its command.
 
     Raises:
       ValueError: the law could not be fitted, or a budget too small for any model.

@@ -2,6 +2,8 @@
 
     python -m sora_jax.scaling ladder --tier cpu
     python -m sora_jax.scaling run --tier cpu --workdir run/scaling --minutes 60
+    python -m sora_jax.scaling fit run/scaling/runs.csv --where arm=main --out fits.json
+    python -m sora_jax.scaling predict run/scaling/runs.csv --where arm=main --flops 1e14
 
 Each subcommand is one file of this folder: `add_arguments(parser)` and `run(options) -> exit code`.
 """
@@ -11,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sora_jax import command
-from sora_jax.scaling.commands import ladder, run
+from sora_jax.scaling.commands import fit, ladder, predict, run
 
-COMMANDS = {"ladder": ladder, "run": run}
+COMMANDS = {"ladder": ladder, "run": run, "fit": fit, "predict": predict}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from sora_jax import command
 from sora_jax.scaling import ladder, study
@@ -16,17 +17,27 @@ CONFIG = "configs/scaling.py"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--tier, --config, --workdir, --arms and --prediction."""
-    parser.add_argument("--tier", default="cpu", help="of the table: smoke, cpu, gpu or tpu")
-    parser.add_argument(
-        "--config", default=CONFIG, help="the tables' file; --config.key=value overrides an entry"
-    )
+    add_config(parser)
     parser.add_argument("--workdir", type=Path, required=True, help="of the study: runs.csv, losses/, runs/")
     parser.add_argument("--arms", default="main", help="names of the ladder's arms, comma-separated")
     parser.add_argument(
         "--prediction",
         type=Path,
-        help="what `predict --held-out` wrote: the budgets held out are trained too",
+        help="what `predict --held_out` wrote: the budgets held out are trained too",
     )
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """--tier and --config."""
+    parser.add_argument("--tier", default="cpu", help="of the table: smoke, cpu, cpu_tuning, gpu or tpu")
+    parser.add_argument(
+        "--config", default=CONFIG, help="the tables' file; --config.key=value overrides an entry"
+    )
+
+
+def config_of(options: argparse.Namespace) -> Any:
+    """The tier's table, with the overrides of the command line."""
+    return command.load_config(f"{options.config}:{options.tier}", options.overrides)
 
 
 def opened(options: argparse.Namespace) -> tuple[Study, list[str], list[Line]]:
@@ -35,7 +46,7 @@ def opened(options: argparse.Namespace) -> tuple[Study, list[str], list[Line]]:
     Raises:
       command.UsageError: an unknown tier or arm, or a prediction without the held-out budgets.
     """
-    config = command.load_config(f"{options.config}:{options.tier}", options.overrides)
+    config = config_of(options)
     with command.checking_usage():
         found = study.open_study(config, options.workdir.resolve())
         arms = [name for name in options.arms.split(",") if name]
@@ -50,5 +61,5 @@ def _held_out(found: Study, prediction: Path | None) -> list[Line]:
     optimum = {float(row["C"]): float(row["N"]) for row in json.loads(prediction.read_text())["held_out"]}
     missing = [budget for budget in found.table.held_out if budget not in optimum]
     if missing:
-        raise ValueError(f"{prediction} predicts {sorted(optimum)}, not {missing}: run `predict --held-out`")
+        raise ValueError(f"{prediction} predicts {sorted(optimum)}, not {missing}: run `predict --held_out`")
     return ladder.held_out(found.table, found.sizes("main"), optimum)
