@@ -31,10 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
-    """RUNS.csv, the names of its columns, --where, --resamples, --seed."""
+    """RUNS.csv, --columns, --where, --resamples, --seed."""
     parser.add_argument("runs", type=Path, help="CSV with a header, a row for each run")
-    for what, usual in COLUMNS.items():
-        parser.add_argument(f"--{what}", metavar="COLUMN", default=usual, help=f"its column of {what}")
+    usual = ", ".join(f"{what}={column}" for what, column in COLUMNS.items())
+    parser.add_argument(
+        "--columns", nargs="*", default=[], metavar="WHAT=COLUMN", help=f"where not called {usual}"
+    )
     parser.add_argument(
         "--where", nargs="*", default=[], metavar="COLUMN=VALUE", help="only the rows that have this"
     )
@@ -49,19 +51,18 @@ def read(options: argparse.Namespace) -> Points:
       command.UsageError: a file that cannot be used; names line, column, value and mend.
     """
     with command.checking_usage():
-        where = dict(_pair(text) for text in options.where)
-        columns = {what: getattr(options, what) for what, usual in COLUMNS.items()}
-        given = {what: column for what, column in columns.items() if column != COLUMNS[what]}
+        where = dict(_pair("--where", text) for text in options.where)
+        given = dict(_pair("--columns", text) for text in options.columns)
         if options.resamples < 20:
             raise ValueError(f"--resamples {options.resamples}: give at least 20")
         return points_lib.read_points(options.runs, given, where=where)
 
 
-def _pair(text: str) -> tuple[str, str]:
-    column, equals, value = text.partition("=")
+def _pair(flag: str, text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
     if not equals:
-        raise ValueError(f"--where {text}: write COLUMN=VALUE")
-    return column, value
+        raise ValueError(f"{flag} {text}: write {'COLUMN=VALUE' if flag == '--where' else 'WHAT=COLUMN'}")
+    return name, value
 
 
 def fits(
