@@ -112,6 +112,7 @@ def get_config(tier: str = "cpu") -> ConfigDict:
                 "seeds": 3,  # at the optimum and its two neighbours
                 # Clips of a batch, up to which budget: see "Rate and batch" in experiments/005_scaling.
                 "rows": ((1.1e11, 2), (1.1e12, 4), (1.1e13, 8), (1e30, 16)),
+                "base_rows": 2,  # the rate is that of so many; it grows as the root of a batch
                 "cooldown": 0.2,  # share of a run's steps
                 "held_out_clips": 4096,
                 "flops_per_second": 2e10,  # of one process on one core
@@ -168,12 +169,13 @@ def get_config(tier: str = "cpu") -> ConfigDict:
 def _tuning() -> dict[str, dict]:
     """Arms: rates at two small sizes and, to see that they carry over, a third; batches at the small ones."""
     small = ((1e11, (2,)), (1e12, (3,)))
+    third = (3.16e12, (6,))
     arms = {}
     for thousandths in (1, 2, 4, 8, 16):
         changes = (("optimizer.learning_rate", thousandths / 1000),)
-        lines = {"budgets": (), "coarse": (*small, (3.16e12, (6,)))}
+        lines = {"budgets": (), "coarse": (*small, third)}
         arms[f"rate{thousandths}"] = {**lines, "changes": changes}
         arms[f"standard-rate{thousandths}"] = {**lines, "changes": (*changes, ("mup", None))}
     for rows in (1, 2, 4, 8, 16):
-        arms[f"rows{rows}"] = {"budgets": (), "coarse": small, "rows": ((1e30, rows),)}
+        arms[f"rows{rows}"] = {"budgets": (), "coarse": (*small, third), "rows": ((1e30, rows),)}
     return arms

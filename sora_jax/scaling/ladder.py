@@ -200,9 +200,18 @@ def held_out(table: Table, sizes: Sizes, optimum: Mapping[float, float], *, arm:
 
 
 def nearest(table: Table, sizes: Sizes, budget: float, parameters: float, count: int) -> list[int]:
-    """The `count` depths around a number of parameters: as many below as above, if there are; ascending."""
+    """The `count` depths around a number of parameters: as many below as above, if there are; ascending.
+
+    Raises:
+      ValueError: the budget buys ten steps of none.
+    """
     rows = table.rows_at(budget)
     depths = affordable(table, sizes, budget, table.depths)
+    if not depths:
+        least = 10 * sizes(table.depths[0], rows).step_flops
+        raise ValueError(
+            f"{budget:.3g} FLOPs are ten steps of no size of the ladder: give {least:.2g} or more"
+        )
     logs = np.log([sizes(d, rows).parameters for d in depths])
     centre = int(np.argmin(np.abs(logs - np.log(parameters))))
     if count % 2 == 0 and np.log(parameters) < logs[centre]:

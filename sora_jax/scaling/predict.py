@@ -54,6 +54,8 @@ def _prediction(study: Study, fits: Mapping[str, Any], budget: float) -> dict[st
     key = f"{budget:.6g}"
     values = fits[ESTIMATOR]["value"]
     parameters, tokens = values[f"N@{key}"], values[f"D@{key}"]
+    if parameters is None:
+        raise ValueError(f"the law has no optimum at {budget:.3g} FLOPs: ask for one nearer to the runs")
     (depth,) = ladder.nearest(study.table, study.sizes("main"), budget, parameters, 1)
     one = ladder.line(study.table, study.sizes("main"), arm="main", budget=budget, depth=depth)
     return {
@@ -65,8 +67,8 @@ def _prediction(study: Study, fits: Mapping[str, Any], budget: float) -> dict[st
         "depth_N": one.size.parameters,
         "rows": one.size.rows,
         "steps": one.steps,
-        "learning_rate": study.config.optimizer.learning_rate,
-        "command": command_of(one),
+        "learning_rate": study.config_for(one).optimizer.learning_rate,
+        "command": command_of(study, one),
     }
 
 
@@ -76,12 +78,13 @@ def _with_intervals(fit: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {"value": fit["value"][name], "N": fit["value"][f"N@{key}"], **intervals}
 
 
-def command_of(one: Line, *, tier: str = "cpu") -> str:
+def command_of(study: Study, one: Line, *, tier: str = "cpu") -> str:
     """The command of `sora_jax.train` that trains a line alone, with the schedule of its length."""
     settings = {
         "model.size.depth": one.size.depth,
         "data.rows": one.size.rows,
         "seed": one.seed,
+        "optimizer.learning_rate": round(study.config_for(one).optimizer.learning_rate, 6),
         "optimizer.open_ended": False,
         "optimizer.cooldown_steps": one.cooldown_steps,
         "train.total_steps": one.steps,

@@ -13,6 +13,7 @@ import csv
 import dataclasses
 import fcntl
 import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,10 @@ class Study:
         return dataclasses.replace(self.table, **_fields(self._arm(arm)))
 
     def config_of(self, arm: str, depth: int, rows: int, seed: int) -> Any:
-        """The training run of a size, with its arm's changes."""
+        """The training run of a size, with its arm's changes; its rate grows as the root of its batch.
+
+        So Adam's steps keep their share of noise (Malladi et al. 2022, arXiv 2205.10287, Sec. 5).
+        """
         config = copy.deepcopy(self.config)
         config.unlock()
         config.model.size.depth, config.data.rows, config.seed = depth, rows, seed
@@ -67,6 +71,7 @@ class Study:
             for part in path:
                 table = table[part]
             table[name] = value
+        config.optimizer.learning_rate *= math.sqrt(rows / config.ladder.base_rows)
         return config.lock()
 
     def config_for(self, one: Line) -> Any:

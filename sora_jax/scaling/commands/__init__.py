@@ -4,6 +4,7 @@
     python -m sora_jax.scaling run --tier cpu --workdir run/scaling --minutes 60
     python -m sora_jax.scaling fit run/scaling/runs.csv --where arm=main --out fits.json
     python -m sora_jax.scaling predict run/scaling/runs.csv --where arm=main --flops 1e14
+    python -m sora_jax.scaling report run/scaling/runs.csv --where arm=main --out report
 
 Each subcommand is one file of this folder: `add_arguments(parser)` and `run(options) -> exit code`.
 """
@@ -13,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sora_jax import command
-from sora_jax.scaling.commands import fit, ladder, predict, run
+from sora_jax.scaling.commands import fit, ladder, predict, report, run
 
-COMMANDS = {"ladder": ladder, "run": run, "fit": fit, "predict": predict}
+COMMANDS = {"ladder": ladder, "run": run, "fit": fit, "predict": predict, "report": report}
 
 
 def main(arguments: Sequence[str]) -> int:
