@@ -62,7 +62,7 @@ def get_config(tier: str = "cpu") -> ConfigDict:
             "mup": {"base_width": 48, "base_head_dim": 12},
             "data": {
                 "latents": "",
-                "rows": 4,
+                "rows": 2,
                 "row_tokens": 5 * 6 * 6,  # one clip of 17 frames of 48 x 48
                 "row_text": 112,
                 "max_segments": 1,
@@ -107,11 +107,15 @@ def get_config(tier: str = "cpu") -> ConfigDict:
                 "held_out": (1e14, 3.16e14),
                 "depths": (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16),
                 # First stage: (budget, depths); the second is centred on the optimum that it predicts.
-                "coarse": ((1e11, (1, 2, 3, 4, 5)), (1e12, (2, 3, 4, 5, 6)), (1e13, (3, 4, 5, 6, 8))),
+                "coarse": (
+                    (3.16e10, (1, 2, 3, 4, 5)),
+                    (3.16e11, (1, 2, 3, 4, 5)),
+                    (3.16e12, (2, 3, 4, 5, 6)),
+                ),
                 "sizes": 7,
                 "seeds": 3,  # at the optimum and its two neighbours
                 # Clips of a batch, up to which budget: see "Rate and batch" in experiments/005_scaling.
-                "rows": ((1.1e11, 2), (1.1e12, 4), (1.1e13, 8), (1e30, 16)),
+                "rows": ((1.1e12, 2), (1.1e13, 4), (1e30, 8)),
                 "base_rows": 2,  # the rate is that of so many; it grows as the root of a batch
                 "cooldown": 0.2,  # share of a run's steps
                 "held_out_clips": 4096,
@@ -124,7 +128,7 @@ def get_config(tier: str = "cpu") -> ConfigDict:
                     "images_first": {**THREE, "images_first": 0.3, "changes": PACKED},
                     "no_images": {**THREE, "changes": (*PACKED, ("data.stages", ((None, CLIPS),)))},
                     # Rows of several sizes, on `scaling_mixed_cpu`.
-                    "mixed": {**THREE, "rows": ((1.1e11, 1), (1.1e12, 2), (1e30, 4)), "changes": MIXED},
+                    "mixed": {**THREE, "rows": ((1.1e12, 1), (1e30, 2)), "changes": MIXED},
                 },
             },
         }
