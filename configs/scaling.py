@@ -18,12 +18,8 @@ from ml_collections import ConfigDict
 
 
 def budgets(first: float, last: float) -> tuple[float, ...]:
-    """Half decades from `first` to `last`, FLOPs."""
-    found, k = [], 0
-    while first * 10 ** (k / 2) <= last * 1.01:
-        found.append(first * 10 ** (k / 2))
-        k += 1
-    return tuple(float(f"{x:.3g}") for x in found)
+    """Half decades between two exponents of ten: 10.5 and 13.5 are 3.16e10, 1e11, ... 3.16e13 FLOPs."""
+    return tuple(float(f"{10 ** (k / 2):.3g}") for k in range(round(2 * first), round(2 * last) + 1))
 
 
 # The coarse stage of a small arm, which has no other.
@@ -103,7 +99,7 @@ def get_config(tier: str = "cpu") -> ConfigDict:
             },
             "evaluation": {"batches": 1, "prompts": (), "size": (17, 48, 48), "fps": 8.0, "steps": 16},
             "ladder": {
-                "budgets": budgets(3.16e10, 3.17e13),
+                "budgets": budgets(10.5, 13.5),
                 "held_out": (1e14, 3.16e14),
                 "depths": (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16),
                 # First stage: (budget, depths); the second is centred on the optimum that it predicts.
@@ -154,8 +150,9 @@ def get_config(tier: str = "cpu") -> ConfigDict:
             config.data.update(rows=64, row_tokens=5 * (side // 8) ** 2, row_text=128, workers=8)
             config.evaluation.size = (17, side, side)
             config.optimizer.learning_rate = 1e-3
-            first, last = (1e17, 1e20) if wide else (1e14, 1e17)
-            config.ladder.update(budgets=budgets(first, last), held_out=(10 * last,))
+            first = 1e17 if wide else 1e14
+            config.ladder.update(budgets=budgets(17, 20) if wide else budgets(14, 17))
+            config.ladder.held_out = (1e21,) if wide else (1e18,)
             config.ladder.update(depths=tuple(range(2, 41, 2)), flops_per_second=1e14)
             config.ladder.coarse = (
                 (first, (4, 6, 8, 10, 12)),

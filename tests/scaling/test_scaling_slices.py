@@ -21,7 +21,7 @@ def opened(tmp_path) -> study.Study:
 
 
 def planner(*, mfu: float, fits: bool = True):
-    """A plan of a chip that reaches `mfu` if all overlaps and half of it if nothing does, and what was asked."""
+    """A plan that reaches `mfu` if all overlaps and half of it if nothing does, and what was asked."""
     asked = []
 
     def plan(config, request):
