@@ -45,8 +45,8 @@ def get_config(tier: str = "cpu") -> ConfigDict:
             "patch": (1, 1, 1),
             "prediction": "velocity",
             "model": {
-                # Width = aspect x depth; heads of head_dim; a text encoder of one layer, as wide.
-                "size": {"depth": 4, "aspect": 12, "head_dim": 12},
+                # Width = aspect x depth, or, of a rung n + 1/2, x (n + 1); a text encoder of one layer.
+                "size": {"rung": 4.0, "aspect": 12, "head_dim": 12},
                 "text": "",  # follows the size
                 "levels": 2,  # a clip's, and that of padding
                 "scan": False,
@@ -101,12 +101,12 @@ def get_config(tier: str = "cpu") -> ConfigDict:
             "ladder": {
                 "budgets": budgets(10.5, 13.5),
                 "held_out": (1e14, 3.16e14),
-                "depths": (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16),
-                # First stage: (budget, depths); the second is centred on the optimum that it predicts.
+                "rungs": (*(k / 2 for k in range(2, 21)), 11.0, 12.0, 14.0, 16.0),
+                # First stage: (budget, rungs); the second is centred on the optimum that it predicts.
                 "coarse": (
-                    (3.16e10, (1, 2, 3, 4, 5)),
-                    (3.16e11, (1, 2, 3, 4, 5)),
-                    (3.16e12, (2, 3, 4, 5, 6)),
+                    (3.16e10, (1, 1.5, 2, 2.5, 3)),
+                    (3.16e11, (1.5, 2, 2.5, 3, 4)),
+                    (3.16e12, (2, 3, 3.5, 4, 5)),
                 ),
                 "sizes": 7,
                 "seeds": 3,  # at the optimum and its two neighbours
@@ -135,7 +135,7 @@ def get_config(tier: str = "cpu") -> ConfigDict:
             config.optimizer.warmup_steps = 2
             config.train.log_every = 4
             config.model.scan = True  # compiles faster
-            config.ladder.update(budgets=(1.2e9, 2.4e9), held_out=(4.8e9,), depths=(1, 2), sizes=2)
+            config.ladder.update(budgets=(1.2e9, 2.4e9), held_out=(4.8e9,), rungs=(1, 2), sizes=2)
             config.ladder.update(coarse=((1.2e9, (1, 2)),), seeds=1, rows=((1e30, 2),), held_out_clips=32)
         case "cpu":
             pass
@@ -144,7 +144,7 @@ def get_config(tier: str = "cpu") -> ConfigDict:
         case "gpu" | "tpu":
             wide = tier == "tpu"
             config.model.update(dtype="bfloat16", scan=True, attention="splash" if wide else "cudnn")
-            config.model.size = ConfigDict({"depth": 12, "aspect": 64 if wide else 32, "head_dim": 64})
+            config.model.size = ConfigDict({"rung": 12.0, "aspect": 64 if wide else 32, "head_dim": 64})
             config.mup = ConfigDict({"base_width": 384, "base_head_dim": 64})
             side = 128 if wide else 64
             config.data.update(rows=64, row_tokens=5 * (side // 8) ** 2, row_text=128, workers=8)
@@ -153,7 +153,7 @@ def get_config(tier: str = "cpu") -> ConfigDict:
             first = 1e17 if wide else 1e14
             config.ladder.update(budgets=budgets(17, 20) if wide else budgets(14, 17))
             config.ladder.held_out = (1e21,) if wide else (1e18,)
-            config.ladder.update(depths=tuple(range(2, 41, 2)), flops_per_second=1e14)
+            config.ladder.update(rungs=tuple(range(2, 41, 2)), flops_per_second=1e14)
             config.ladder.coarse = (
                 (first, (4, 6, 8, 10, 12)),
                 (first * 10, (6, 8, 10, 12, 16)),

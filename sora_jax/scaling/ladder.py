@@ -19,14 +19,15 @@ NEAR = 0.05  # two numbers of FLOPs within this share of each other are one budg
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Size:
-    """What one step costs a model of `depth`, at one number of rows.
+    """What one step costs the model of a rung, at one number of rows.
 
     Attributes:
+      rung: of the ladder; see `models.transformer.family`.
       parameters: without what maps inputs to the width and back; `total` with it.
       step_flops: of a training step; `step_tokens`: of its batch.
     """
 
-    depth: int
+    rung: float
     rows: int
     parameters: int
     total: int
@@ -61,7 +62,7 @@ class Line:
     @property
     def run(self) -> str:
         """Of the run that the line branches off."""
-        run = f"{self.arm}/depth{self.size.depth}-rows{self.size.rows}-seed{self.seed}"
+        run = f"{self.arm}/rung{self.size.rung:g}-rows{self.size.rows}-seed{self.seed}"
         return f"{run}-alone{self.budget:.3g}" if self.alone else run
 
     @property
@@ -79,7 +80,7 @@ class Result:
 
     arm: str
     budget: float
-    depth: int
+    rung: float
     seed: int
     parameters: int
     loss: float
@@ -91,8 +92,8 @@ class Table:
 
     Attributes:
       budgets, held_out: FLOPs; those held out are trained after a prediction, at `held_out_sizes` sizes.
-      depths: that there are, ascending.
-      coarse: (budget, depths) of the first stage.
+      rungs: that there are, ascending.
+      coarse: (budget, rungs) of the first stage.
       sizes: per budget, in the second stage.
       seeds: at the best size of a budget and its neighbours.
       rows: (up to which budget, rows of a batch), ascending.
@@ -102,8 +103,8 @@ class Table:
 
     budgets: Sequence[float]
     held_out: Sequence[float]
-    depths: Sequence[int]
-    coarse: Sequence[tuple[float, Sequence[int]]]
+    rungs: Sequence[float]
+    coarse: Sequence[tuple[float, Sequence[float]]]
     sizes: int
     seeds: int
     rows: Sequence[tuple[float, int]]
@@ -112,34 +113,34 @@ class Table:
     held_out_sizes: int = 2
 
     def __post_init__(self) -> None:
-        if not (self.budgets or self.coarse) or list(self.depths) != sorted(set(self.depths)):
-            raise ValueError(f"budgets {self.budgets}, depths {self.depths}: give some, depths ascending")
+        if not (self.budgets or self.coarse) or list(self.rungs) != sorted(set(self.rungs)):
+            raise ValueError(f"budgets {self.budgets}, rungs {self.rungs}: give some, rungs ascending")
         if not 0 <= self.images_first < 1:
             raise ValueError(f"images_first {self.images_first}: give a share of the steps from 0 to 1")
         if not 0 < self.cooldown < 1:
             raise ValueError(f"cooldown {self.cooldown}: give a share of the steps between 0 and 1")
-        unknown = {d for _, depths in self.coarse for d in depths} - set(self.depths)
+        unknown = {d for _, rungs in self.coarse for d in rungs} - set(self.rungs)
         if unknown:
-            raise ValueError(f"coarse asks for depths {sorted(unknown)} that are not among {self.depths}")
+            raise ValueError(f"coarse asks for rungs {sorted(unknown)} that are not among {self.rungs}")
 
     def rows_at(self, budget: float) -> int:
         """Rows of a batch at a budget."""
         return next(rows for limit, rows in self.rows if budget <= limit)
 
 
-Sizes = Callable[[int, int], Size]  # (depth, rows) -> its size
+Sizes = Callable[[float, int], Size]  # (rung, rows) -> its size
 
 
-def line(table: Table, sizes: Sizes, *, arm: str, budget: float, depth: int, seed: int = 0) -> Line:
+def line(table: Table, sizes: Sizes, *, arm: str, budget: float, rung: float, seed: int = 0) -> Line:
     """One line of the table.
 
     Raises:
       ValueError: the budget is too small for the model: fewer than ten steps.
     """
-    size = sizes(depth, table.rows_at(budget))
+    size = sizes(rung, table.rows_at(budget))
     steps = round(budget / size.step_flops)
     if steps < 10:
-        raise ValueError(f"{budget:.3g} FLOPs are {steps} steps at depth {depth}: give at least ten")
+        raise ValueError(f"{budget:.3g} FLOPs are {steps} steps at rung {rung:g}: give at least ten")
     cooldown = max(1, round(table.cooldown * steps))
     return Line(
         arm=arm,
@@ -152,10 +153,10 @@ def line(table: Table, sizes: Sizes, *, arm: str, budget: float, depth: int, see
     )
 
 
-def affordable(table: Table, sizes: Sizes, budget: float, depths: Iterable[int]) -> list[int]:
-    """Those depths of which the budget buys at least ten steps."""
+def affordable(table: Table, sizes: Sizes, budget: float, rungs: Iterable[float]) -> list[float]:
+    """Those rungs whose model the budget trains for at least ten steps."""
     rows = table.rows_at(budget)
-    return [d for d in depths if round(budget / sizes(d, rows).step_flops) >= 10]
+    return [d for d in rungs if round(budget / sizes(d, rows).step_flops) >= 10]
 
 
 def plan(table: Table, sizes: Sizes, results: Sequence[Result], *, arm: str = "main") -> list[Line]:
@@ -166,15 +167,15 @@ def plan(table: Table, sizes: Sizes, results: Sequence[Result], *, arm: str = "m
     """
     mine = [r for r in results if r.arm == arm]
 
-    def lines(budget: float, depths: Iterable[int], seed: int = 0) -> list[Line]:
+    def lines(budget: float, rungs: Iterable[float], seed: int = 0) -> list[Line]:
         return [
-            line(table, sizes, arm=arm, budget=budget, depth=d, seed=seed)
-            for d in affordable(table, sizes, budget, depths)
+            line(table, sizes, arm=arm, budget=budget, rung=d, seed=seed)
+            for d in affordable(table, sizes, budget, rungs)
         ]
 
-    coarse = [one for budget, depths in table.coarse for one in lines(budget, depths)]
-    done = {(r.budget, r.depth, r.seed) for r in mine}
-    if any((one.budget, one.size.depth, one.seed) not in done for one in coarse):
+    coarse = [one for budget, rungs in table.coarse for one in lines(budget, rungs)]
+    done = {(r.budget, r.rung, r.seed) for r in mine}
+    if any((one.budget, one.size.rung, one.seed) not in done for one in coarse):
         return coarse
     fine = list(coarse)
     for budget in table.budgets:
@@ -193,31 +194,31 @@ def held_out(table: Table, sizes: Sizes, optimum: Mapping[float, float], *, arm:
       optimum: budget -> predicted number of parameters.
     """
     return [
-        line(table, sizes, arm=arm, budget=budget, depth=depth)
+        line(table, sizes, arm=arm, budget=budget, rung=rung)
         for budget in table.held_out
-        for depth in nearest(table, sizes, budget, optimum[budget], table.held_out_sizes)
+        for rung in nearest(table, sizes, budget, optimum[budget], table.held_out_sizes)
     ]
 
 
-def nearest(table: Table, sizes: Sizes, budget: float, parameters: float, count: int) -> list[int]:
-    """The `count` depths around a number of parameters: as many below as above, if there are; ascending.
+def nearest(table: Table, sizes: Sizes, budget: float, parameters: float, count: int) -> list[float]:
+    """The `count` rungs around a number of parameters: as many below as above, if there are; ascending.
 
     Raises:
       ValueError: the budget buys ten steps of none.
     """
     rows = table.rows_at(budget)
-    depths = affordable(table, sizes, budget, table.depths)
-    if not depths:
-        least = 10 * sizes(table.depths[0], rows).step_flops
+    rungs = affordable(table, sizes, budget, table.rungs)
+    if not rungs:
+        least = 10 * sizes(table.rungs[0], rows).step_flops
         raise ValueError(
             f"{budget:.3g} FLOPs are ten steps of no size of the ladder: give {least:.2g} or more"
         )
-    logs = np.log([sizes(d, rows).parameters for d in depths])
+    logs = np.log([sizes(d, rows).parameters for d in rungs])
     centre = int(np.argmin(np.abs(logs - np.log(parameters))))
     if count % 2 == 0 and np.log(parameters) < logs[centre]:
         centre -= 1
-    first = max(0, min(centre - (count - 1) // 2, len(depths) - count))
-    return depths[first : first + count]
+    first = max(0, min(centre - (count - 1) // 2, len(rungs) - count))
+    return rungs[first : first + count]
 
 
 def best_parameters(results: Sequence[Result], budget: float) -> float:
@@ -272,7 +273,7 @@ def as_json(one: Line) -> dict[str, Any]:
         "N": one.size.parameters,
         "N_total": one.size.total,
         "D": one.tokens,
-        "depth": one.size.depth,
+        "rung": f"{one.size.rung:g}",
         "rows": one.size.rows,
         "steps": one.steps,
         "cooldown_steps": one.cooldown_steps,

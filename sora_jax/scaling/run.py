@@ -24,6 +24,7 @@ from sora_jax.data.latents import LatentSource
 from sora_jax.diffusion import objective
 from sora_jax.evaluation import denoising as loss_lib
 from sora_jax.evaluation.denoising import ClipLosses
+from sora_jax.models.transformer import family
 from sora_jax.scaling import ladder
 from sora_jax.scaling.ladder import Line
 from sora_jax.scaling.study import Study, locked
@@ -231,7 +232,7 @@ def _row(one: Line, config: Any, losses: ClipLosses, *, seconds: float) -> dict[
         "clips": len(losses.clip),
         "draws": losses.loss.size,
         **{f"loss_t{k}": f"{loss_lib.token_mean(losses, fifth=k):.6f}" for k in fifths},
-        "width": config.model.size.depth * config.model.size.aspect,
+        **{name: family(**config.model.size.to_dict())[name] for name in ("depth", "width")},
         "warmup_steps": table.warmup_steps,
         "learning_rate": table.learning_rate,
         "optimizer": table.name,

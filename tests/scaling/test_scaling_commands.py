@@ -31,8 +31,8 @@ def rows(opened, *, noise: float, budgets=None) -> list[dict[str, object]]:
     sizes, cost = opened.sizes("main"), predict.flops_per_token(opened)
     for budget in budgets or opened.table.budgets:
         best, _, _ = LAW.optimum_on(budget, cost)
-        for depth in ladder.nearest(opened.table, sizes, budget, float(best), 7):
-            one = ladder.line(opened.table, sizes, arm="main", budget=budget, depth=depth)
+        for rung in ladder.nearest(opened.table, sizes, budget, float(best), 7):
+            one = ladder.line(opened.table, sizes, arm="main", budget=budget, rung=rung)
             loss = float(LAW.loss(one.size.parameters, one.tokens)) * (1 + noise * draw.normal())
             found.append({**ladder.as_json(one), "loss": loss})
     return found
@@ -48,8 +48,8 @@ def write(path: Path, table: list[dict[str, object]]) -> Path:
 
 def test_flops_per_token_are_the_ladders_between_and_at_its_sizes(opened):
     cost, sizes = predict.flops_per_token(opened), opened.sizes("main")
-    for depth in (1, 4, 16):
-        size = sizes(depth, 16)
+    for rung in (1, 4, 16):
+        size = sizes(rung, 16)
         assert cost(np.array([size.parameters]))[0] == pytest.approx(
             size.step_flops / size.step_tokens, rel=3e-3
         )
@@ -70,14 +70,14 @@ def test_a_prediction_from_exact_runs_is_the_law_s(opened, tmp_path, capsys):
         n, d, loss = LAW.optimum_on(row["C"], cost)
         assert row["N"] == pytest.approx(float(n), rel=1e-3) and row["D"] == pytest.approx(float(d), rel=1e-3)
         assert row["loss"]["projection"]["value"] == pytest.approx(float(loss), rel=1e-6)
-        step = opened.sizes("main")(row["depth"], row["rows"]).step_flops
+        step = opened.sizes("main")(row["rung"], row["rows"]).step_flops
         assert row["steps"] * step == pytest.approx(row["C"], rel=0.01)
         # The command is one that the trainer takes: its settings exist, and are those of the line.
         words = shlex.split(row["command"])
         _, overrides = command.split_overrides(words)
         config = command.load_config(words[words.index("--config") + 1], overrides)
-        assert config.train.total_steps == row["steps"] and config.model.size.depth == row["depth"]
-    assert "depth" in capsys.readouterr().out
+        assert config.train.total_steps == row["steps"] and config.model.size.rung == row["rung"]
+    assert "rung" in capsys.readouterr().out
 
 
 def test_the_held_out_lines_of_a_prediction_are_planned(opened, tmp_path, capsys):

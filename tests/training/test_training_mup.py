@@ -21,7 +21,7 @@ RATES = {"adamw": 2e-2, "muon": 4e-2}
 
 
 def model_of(width: int) -> transformer.Transformer:
-    size = transformer.family(depth=1, aspect=width, head_dim=12)
+    size = transformer.family(rung=1, aspect=width, head_dim=12)
     encoder = text.TextEncoder(**text.family(width=width, head_dim=12))
     return transformer.Transformer(patch_width=8, text_encoder=encoder, levels=2, scan=False, **size)
 
