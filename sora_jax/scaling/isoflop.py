@@ -78,7 +78,9 @@ def isoflop_laws(
     used = [budget for budget in fitted if not budget.rejected]
     if len(used) < 2:
         reasons = "; ".join(f"{budget.flops:.3g}: {budget.rejected}" for budget in fitted if budget.rejected)
-        raise ValueError(f"{len(used)} accepted budgets: a line needs 2, its interval 3. Rejected: {reasons}")
+        raise ValueError(
+            f"{len(used)} budgets accepted, and a line needs 2, its interval 3. Rejected: {reasons}"
+        )
     log_c = np.log([budget.flops for budget in used])
     minima = [_minimum(points, budget.runs, weights[:, budget.runs]) for budget in used]
     x, loss, error, inside = (np.stack(values, -1) for values in zip(*minima, strict=True))
@@ -147,8 +149,9 @@ def power_with_floor(
         one = np.broadcast_to(1 / loss[:, None], term.shape)
         w = weight[:, None]
         tt, t1, oo, t, o = ((w * v).sum(-1) for v in (term**2, term * one, one**2, term, one))
-        floor = (tt * o - t1 * t) / np.maximum(tt * oo - t1**2, 1e-300)
-        floor = np.maximum(floor, 0)
+        apart = tt * oo - t1**2
+        known = apart > 1e-12 * tt * oo
+        floor = np.where(known, np.maximum(tt * o - t1 * t, 0) / np.where(known, apart, 1), 0)
         k = np.maximum((t - floor * t1) / tt, 0)
         left = (w * (floor[..., None] * one + k[..., None] * term - 1) ** 2).sum(-1)
         best = left.argmin(axis=-1)

@@ -11,7 +11,6 @@ import numpy as np
 from sora_jax.scaling.bootstrap import Bootstrap, Estimator, bootstrap, leave_one_budget_out
 from sora_jax.scaling.fit import (
     DELTA,
-    EXPONENTS,
     Fit,
     fit_parametric,
     fit_projection,
@@ -21,11 +20,13 @@ from sora_jax.scaling.fit import (
 from sora_jax.scaling.isoflop import Budget, fit_envelope, fit_isoflop, isoflop_laws, line
 from sora_jax.scaling.law import Law
 from sora_jax.scaling.points import Points, at_least, budgets
+from sora_jax.scaling.solver import EXPONENTS
 from sora_jax.scaling.words import NAMES, in_words
 
 __all__ = ["fit_all", "in_words"]
 
 LEVELS = (0.8, 0.95)
+KINDS = ("t", "percentile", "bca")
 
 
 def fit_all(
@@ -58,6 +59,7 @@ def fit_all(
     except ValueError as error:
         errors["isoflop"] = str(error)
     centres = [float(np.exp(np.log(points.flops[runs]).mean())) for runs in budgets(points)]
+    constants = {"isoflop": 3 * sum(not one.rejected for one in parabolas), "envelope": len(centres)}
     makers = _makers(fits, parabolas, k, flops_per_token)
     result: dict = {
         "runs": len(points),
@@ -78,7 +80,8 @@ def fit_all(
         try:
             if name in errors:
                 raise ValueError(errors[name])
-            found = bootstrap(points, makers[name](tuple(at)), resamples=resamples, seed=seed)
+            estimator, free = makers[name](tuple(at)), constants.get(name, 5)
+            found = bootstrap(points, estimator, resamples=resamples, seed=seed, constants=free)
         except ValueError as error:
             result["fits"][name] = {"error": str(error)}
             continue
@@ -154,8 +157,7 @@ def _of_budget(budget: Budget) -> dict:
 def _of_bootstrap(found: Bootstrap) -> dict:
     intervals = {
         name: {
-            f"{level:.0%}": {"percentile": found.percentile(name, level), "bca": found.bca(name, level)}
-            for level in LEVELS
+            f"{level:.0%}": {kind: getattr(found, kind)(name, level) for kind in KINDS} for level in LEVELS
         }
         for name in found.value
     }

@@ -14,7 +14,7 @@ REJECTED = (
     10.0  # difference of AIC from which the worse model has no support (Burnham & Anderson 2002, Sec. 2.6)
 )
 WIDE = 0.05  # a 95 % interval of a that is wider does not tell the published exponents apart
-LEVEL, KIND = "95%", "percentile"
+LEVEL, KIND = "95%", "t"
 
 
 def in_words(result: dict) -> list[str]:
@@ -62,7 +62,7 @@ def _exponents(result: dict) -> list[str]:
     says, known = [], {}
     for name, fit in result["fits"].items():
         if "error" in fit:
-            says.append(f"{_start(name)} could not be computed: {fit['error']}.")
+            says.append(f"{_start(name)} could not be computed: {fit['error'].split(' Rejected:')[0]}.")
             continue
         interval, value = _interval(fit, "a"), fit["value"]["a"]
         if value is None or interval is None:
@@ -87,14 +87,20 @@ def _exponents(result: dict) -> list[str]:
             )
     if len(known) > 1:
         low, high = max(low for low, _ in known.values()), min(high for _, high in known.values())
-        if low <= high:
-            says.append(
-                f"The {len(known)} estimators agree: a from {low:.3f} to {high:.3f} lies in every interval."
-            )
-        else:
+        wide = any(above - below > WIDE for below, above in known.values())
+        if low > high:
             says.append(
                 f"The {len(known)} estimators do not agree on a: no value lies in every interval, so that at "
                 "least one is biased here."
+            )
+        elif wide:
+            says.append(
+                f"a from {low:.3f} to {high:.3f} lies in every interval; with intervals this wide that the "
+                f"{len(known)} estimators do not contradict each other says little."
+            )
+        else:
+            says.append(
+                f"The {len(known)} estimators agree: a from {low:.3f} to {high:.3f} is in every interval."
             )
     return says
 
@@ -105,6 +111,11 @@ def _budgets(result: dict) -> list[str]:
         for budget in result["budgets"]
         if budget["rejected"]
     ]
+    if sum(budget["sizes"] >= 5 for budget in result["budgets"]) < 2:
+        says.append(
+            "There are no two budgets with 5 sizes each: the envelope is of bins of a quarter decade, and "
+            "only as good as the sizes that happen to lie in each."
+        )
     for budget in result["budgets"]:
         shift = budget["cubic_shift"]
         if not budget["rejected"] and (shift is None or abs(shift) > 0.15):

@@ -11,16 +11,14 @@ from scipy.optimize import approx_fprime, minimize_scalar, nnls
 
 from sora_jax.scaling.fit import (
     DELTA,
-    Frame,
     fit_parametric,
     fit_projection,
     fit_without_floor,
     huber,
-    project,
     refit,
-    residuals,
 )
 from sora_jax.scaling.law import Law
+from sora_jax.scaling.solver import Frame, project, residuals
 
 
 def error(found: Law, true: Law) -> float:
@@ -98,10 +96,12 @@ def test_projection_is_non_negative_least_squares():
     """Against scipy's, also where E or the N-term has to be 0."""
     frame = Frame.of(ladder(law_of(0.34, 0.28), noise=0.01))
     alpha, beta = np.array([0.1, 0.3, 0.05, 1.4]), np.array([0.1, 0.3, 1.4, 0.05])
-    constants, misfit = project(alpha, beta, frame)
+    weights = np.random.default_rng(0).uniform(0.5, 2, len(frame.x))
+    constants, misfit = project(alpha, beta, frame, weights)
     for row in range(4):
         design = np.stack([frame.x**0, np.exp(-alpha[row] * frame.x), np.exp(-beta[row] * frame.y)], -1)
-        expected, norm = nnls(design / frame.loss[:, None], np.ones(len(frame.x)))
+        root = np.sqrt(weights)
+        expected, norm = nnls(design * (root / frame.loss)[:, None], root)
         np.testing.assert_allclose(constants[row], expected, rtol=1e-5, atol=1e-8)
         assert misfit[row] == pytest.approx(norm**2, rel=1e-6)
     assert (constants == 0).any()
@@ -132,6 +132,22 @@ def test_a_floor_is_found_where_there_is_one():
         assert fit_without_floor(with_floor).law.E == 0
     exact = ladder(law_of(0.34, 0.28, floor=0.0))
     assert pytest.approx(0, abs=1e-6) == fit_projection(exact).law.E
+
+
+def test_standard_errors_weigh_the_runs():
+    """One budget with a loss 5 % off and a standard error that says so: the law of the others comes back."""
+    true = law_of(0.34, 0.28)
+    points = ladder(true)
+    off = np.arange(len(points)) < 7
+    wrong = dataclasses.replace(
+        points,
+        loss=points.loss * np.where(off, 1.05, 1),
+        standard_error=points.loss * np.where(off, 1e3, 1e-3),
+    )
+    assert error(fit_projection(wrong, by_standard_error=True).law, true) < 1e-6
+    assert error(fit_projection(wrong).law, true) > 0.01
+    with pytest.raises(ValueError, match="run 0: no standard error"):
+        fit_projection(points, by_standard_error=True)
 
 
 def test_goodness():

@@ -74,7 +74,7 @@ def test_coverage():
         found = boot.bootstrap(
             points, lambda points, weights, start=start: {"a": refit(points, start, weights).a}, resamples=200
         )
-        low, high = found.percentile("a")
+        low, high = found.t("a")
         hits += low <= true.a <= high
     assert hits >= 31
 
@@ -130,7 +130,7 @@ def test_the_cost_of_a_token(summary):
 def test_words_of_a_good_ladder(summary):
     words = " ".join(in_words(summary))
     assert "span 3.0 decades" in words and "floor E is rejected" in words
-    assert "agree" in words and "At 1e+22 FLOPs the projection predicts" in words
+    assert "says little" in words and "At 1e+22 FLOPs the projection predicts" in words
     assert "not supported" in words and "guess" not in words
 
 
@@ -154,3 +154,38 @@ def test_words_of_a_poor_ladder():
 def test_words_where_there_is_no_floor():
     result = fit_all(ladder(law_of(0.34, 0.28, floor=0.0), noise=0.003), resamples=50)
     assert "without a floor E is not rejected" in " ".join(in_words(result))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "what", ["scattered", "seven runs", "one budget", "two budgets", "flat", "upside down"]
+)
+def test_anybodys_runs_are_summed_up(what):
+    """No budgets, too few runs for an interval, no law at all: sentences, and no warning on the way."""
+    rng = np.random.default_rng(0)
+    points = ladder(law_of(0.34, 0.28), noise=0.003)
+    n, d = 10 ** rng.uniform(7, 10, 30), 10 ** rng.uniform(9, 11.5, 30)
+    loss = law_of(0.34, 0.28).loss(n, d) * np.exp(0.003 * rng.normal(size=30))
+    scattered = dataclasses.replace(
+        points.take(np.arange(30)), flops=6 * n * d, parameters=n, tokens=d, loss=loss
+    )
+    runs = {
+        "scattered": scattered,
+        "seven runs": scattered.take(np.arange(7)),
+        "one budget": points.take(np.arange(7)),
+        "two budgets": points.take(np.arange(14)),
+        "flat": dataclasses.replace(points, loss=np.full(len(points), 2.0)),
+        "upside down": dataclasses.replace(points, loss=points.loss[::-1].copy()),
+    }[what]
+    result = fit_all(runs, resamples=30, at=[1e22])
+    json.dumps(result, allow_nan=False)
+    words = " ".join(in_words(result))
+    said = {
+        "scattered": "no two budgets with 5 sizes each",
+        "seven runs": "The projection gives no exponent with an interval",
+        "one budget": "all runs lie within a quarter decade",
+        "two budgets": "Below 2 decades",
+        "flat": "In 100.0% of the resamples a constant of the projection lies at its bound",
+        "upside down": "is rejected: the parabola",
+    }
+    assert said[what] in words

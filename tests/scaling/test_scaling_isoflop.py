@@ -82,7 +82,7 @@ def test_a_budget_that_fails_is_rejected_by_name(change, says):
     assert [budget.rejected == "" for budget in fitted] == [True, True, False, True]
     assert says in fitted[2].rejected
     assert isoflop_laws(points, np.ones((1, len(points))), fitted)["a"][0] == pytest.approx(A, rel=1e-6)
-    with pytest.raises(ValueError, match=r"0 accepted budgets: a line needs 2.*1e\+18"):
+    with pytest.raises(ValueError, match=r"0 budgets accepted, and a line needs 2.*1e\+18"):
         isoflop_laws(points, np.ones((1, len(points))), [fitted[2]])
 
 
