@@ -25,7 +25,11 @@ def budgets(first: float, last: float) -> tuple[float, ...]:
 # The coarse stage of a small arm, which has no other.
 THREE = {
     "budgets": (),
-    "coarse": ((1e11, (1, 2, 3, 4, 5)), (1e12, (2, 3, 4, 5, 6)), (1e13, (3, 4, 5, 6, 8))),
+    "coarse": (
+        (3.16e11, (16, 24, 32, 40, 56)),
+        (1e12, (24, 32, 40, 56, 72)),
+        (3.16e12, (24, 32, 48, 64, 80)),
+    ),
 }
 CLIPS = ((1, 1e-6), (33, 1.0))  # of the class of images one clip in a million
 # Up to five images of 36 tokens share a row of one clip's 180.
@@ -45,8 +49,8 @@ def get_config(tier: str = "cpu") -> ConfigDict:
             "patch": (1, 1, 1),
             "prediction": "velocity",
             "model": {
-                # Width = aspect x depth, or, of a rung n + 1/2, x (n + 1); a text encoder of one layer.
-                "size": {"rung": 4.0, "aspect": 12, "head_dim": 12},
+                # Of one depth: with few layers, one more is a leap (experiments/005_scaling, "One family").
+                "size": {"width": 48, "head_dim": 8, "depth": 3, "aspect": 0},
                 "text": "",  # follows the size
                 "levels": 2,  # a clip's, and that of padding
                 "scan": False,
@@ -55,7 +59,7 @@ def get_config(tier: str = "cpu") -> ConfigDict:
                 "pattern": "full",
                 "dtype": "float32",
             },
-            "mup": {"base_width": 48, "base_head_dim": 12},
+            "mup": {"base_width": 48, "base_head_dim": 8},
             "data": {
                 "latents": "",
                 "rows": 2,
@@ -101,12 +105,12 @@ def get_config(tier: str = "cpu") -> ConfigDict:
             "ladder": {
                 "budgets": budgets(10.5, 13.5),
                 "held_out": (1e14, 3.16e14),
-                "rungs": (*(k / 2 for k in range(2, 21)), 11.0, 12.0, 14.0, 16.0),
-                # First stage: (budget, rungs); the second is centred on the optimum that it predicts.
+                "widths": (*range(8, 81, 8), *range(96, 161, 16), 192, 224, 256),
+                # First stage: (budget, widths); the second is centred on the optimum that it predicts.
                 "coarse": (
-                    (3.16e10, (1, 1.5, 2, 2.5, 3)),
-                    (3.16e11, (1.5, 2, 2.5, 3, 4)),
-                    (3.16e12, (2, 3, 3.5, 4, 5)),
+                    (3.16e10, (8, 16, 24, 32, 40)),
+                    (3.16e11, (16, 24, 32, 40, 56)),
+                    (3.16e12, (24, 32, 48, 64, 80)),
                 ),
                 "sizes": 7,
                 "seeds": 3,  # at the optimum and its two neighbours
@@ -135,8 +139,8 @@ def get_config(tier: str = "cpu") -> ConfigDict:
             config.optimizer.warmup_steps = 2
             config.train.log_every = 4
             config.model.scan = True  # compiles faster
-            config.ladder.update(budgets=(1.2e9, 2.4e9), held_out=(4.8e9,), rungs=(1, 2), sizes=2)
-            config.ladder.update(coarse=((1.2e9, (1, 2)),), seeds=1, rows=((1e30, 2),), held_out_clips=32)
+            config.ladder.update(budgets=(1.2e9, 2.4e9), held_out=(4.8e9,), widths=(8, 16), sizes=2)
+            config.ladder.update(coarse=((1.2e9, (8, 16)),), seeds=1, rows=((1e30, 2),), held_out_clips=32)
         case "cpu":
             pass
         case "cpu_tuning":
@@ -144,7 +148,8 @@ def get_config(tier: str = "cpu") -> ConfigDict:
         case "gpu" | "tpu":
             wide = tier == "tpu"
             config.model.update(dtype="bfloat16", scan=True, attention="splash" if wide else "cudnn")
-            config.model.size = ConfigDict({"rung": 12.0, "aspect": 64 if wide else 32, "head_dim": 64})
+            aspect = 64 if wide else 32
+            config.model.size = ConfigDict({"width": 384, "head_dim": 64, "depth": 0, "aspect": aspect})
             config.mup = ConfigDict({"base_width": 384, "base_head_dim": 64})
             side = 128 if wide else 64
             config.data.update(rows=64, row_tokens=5 * (side // 8) ** 2, row_text=128, workers=8)
@@ -153,11 +158,11 @@ def get_config(tier: str = "cpu") -> ConfigDict:
             first = 1e17 if wide else 1e14
             config.ladder.update(budgets=budgets(17, 20) if wide else budgets(14, 17))
             config.ladder.held_out = (1e21,) if wide else (1e18,)
-            config.ladder.update(rungs=tuple(range(2, 41, 2)), flops_per_second=1e14)
+            config.ladder.update(widths=tuple(range(128, 2561, 128)), flops_per_second=1e14)
             config.ladder.coarse = (
-                (first, (4, 6, 8, 10, 12)),
-                (first * 10, (6, 8, 10, 12, 16)),
-                (first * 100, (8, 12, 16, 20, 24)),
+                (first, (128, 256, 384, 512, 640)),
+                (first * 10, (256, 384, 512, 640, 768)),
+                (first * 100, (384, 512, 640, 768, 1024)),
             )
             config.ladder.rows = ((first * 11, 32), (first * 110, 64), (1e30, 128))
         case _:
@@ -169,8 +174,8 @@ def get_config(tier: str = "cpu") -> ConfigDict:
 
 def _tuning() -> dict[str, dict]:
     """Arms: rates at two small sizes and, to see that they carry over, a third; batches at the small ones."""
-    small = ((1e11, (2,)), (1e12, (3,)))
-    third = (3.16e12, (6,))
+    small = ((1e11, (24,)), (1e12, (40,)))
+    third = (3.16e12, (72,))
     arms = {}
     for thousandths in (1, 2, 4, 8, 16):
         changes = (("optimizer.learning_rate", thousandths / 1000),)

@@ -25,7 +25,6 @@ from the start needs no encoder (`text_encoder=None`).
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -63,20 +62,17 @@ SIZES: dict[str, dict[str, int | bool]] = {
 }
 
 
-def family(*, rung: float, aspect: int, head_dim: int) -> dict[str, int]:
-    """Keyword arguments of `Transformer` of one family, whose width is `aspect` times its depth.
-
-    Args:
-      rung: the depth; n + 1/2 stands between n and n + 1: n layers, as wide as n + 1 would be.
+def family(*, width: int, head_dim: int, depth: int = 0, aspect: int = 0) -> dict[str, int]:
+    """Keyword arguments of `Transformer` of one family: of one depth, or of one aspect, width / depth.
 
     Raises:
-      ValueError: rung is no multiple of 1/2 from 1 on, or the width none of `head_dim`.
+      ValueError: both or neither of depth and aspect, or a width that is no multiple of `head_dim`.
     """
-    if rung < 1 or not float(2 * rung).is_integer():
-        raise ValueError(f"rung {rung}: use 1, 1.5, 2, 2.5, ...")
-    depth, width = math.floor(rung), aspect * math.ceil(rung)
-    if width % head_dim:
-        raise ValueError(f"rung {rung} of aspect {aspect}: {width} is no multiple of head_dim {head_dim}")
+    if (depth > 0) == (aspect > 0):
+        raise ValueError(f"depth {depth} and aspect {aspect}: give one of them, above 0")
+    if width < 1 or width % head_dim:
+        raise ValueError(f"width {width} is no multiple of head_dim {head_dim}, from {head_dim} on")
+    depth = depth or max(1, round(width / aspect))
     return {"width": width, "depth": depth, "heads": width // head_dim, "hidden": round(width / 3) * 8}
 
 

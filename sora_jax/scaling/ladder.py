@@ -19,15 +19,14 @@ NEAR = 0.05  # two numbers of FLOPs within this share of each other are one budg
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Size:
-    """What one step costs the model of a rung, at one number of rows.
+    """What one step costs a model of `width`, at one number of rows.
 
     Attributes:
-      rung: of the ladder; see `models.transformer.family`.
       parameters: without what maps inputs to the width and back; `total` with it.
       step_flops: of a training step; `step_tokens`: of its batch.
     """
 
-    rung: float
+    width: int
     rows: int
     parameters: int
     total: int
@@ -62,7 +61,7 @@ class Line:
     @property
     def run(self) -> str:
         """Of the run that the line branches off."""
-        run = f"{self.arm}/rung{self.size.rung:g}-rows{self.size.rows}-seed{self.seed}"
+        run = f"{self.arm}/width{self.size.width}-rows{self.size.rows}-seed{self.seed}"
         return f"{run}-alone{self.budget:.3g}" if self.alone else run
 
     @property
@@ -80,7 +79,7 @@ class Result:
 
     arm: str
     budget: float
-    rung: float
+    width: int
     seed: int
     parameters: int
     loss: float
@@ -92,8 +91,8 @@ class Table:
 
     Attributes:
       budgets, held_out: FLOPs; those held out are trained after a prediction, at `held_out_sizes` sizes.
-      rungs: that there are, ascending.
-      coarse: (budget, rungs) of the first stage.
+      widths: that there are, ascending.
+      coarse: (budget, widths) of the first stage.
       sizes: per budget, in the second stage.
       seeds: at the best size of a budget and its neighbours.
       rows: (up to which budget, rows of a batch), ascending.
@@ -103,8 +102,8 @@ class Table:
 
     budgets: Sequence[float]
     held_out: Sequence[float]
-    rungs: Sequence[float]
-    coarse: Sequence[tuple[float, Sequence[float]]]
+    widths: Sequence[int]
+    coarse: Sequence[tuple[float, Sequence[int]]]
     sizes: int
     seeds: int
     rows: Sequence[tuple[float, int]]
@@ -113,34 +112,34 @@ class Table:
     held_out_sizes: int = 2
 
     def __post_init__(self) -> None:
-        if not (self.budgets or self.coarse) or list(self.rungs) != sorted(set(self.rungs)):
-            raise ValueError(f"budgets {self.budgets}, rungs {self.rungs}: give some, rungs ascending")
+        if not (self.budgets or self.coarse) or list(self.widths) != sorted(set(self.widths)):
+            raise ValueError(f"budgets {self.budgets}, widths {self.widths}: give some, widths ascending")
         if not 0 <= self.images_first < 1:
             raise ValueError(f"images_first {self.images_first}: give a share of the steps from 0 to 1")
         if not 0 < self.cooldown < 1:
             raise ValueError(f"cooldown {self.cooldown}: give a share of the steps between 0 and 1")
-        unknown = {d for _, rungs in self.coarse for d in rungs} - set(self.rungs)
+        unknown = {d for _, widths in self.coarse for d in widths} - set(self.widths)
         if unknown:
-            raise ValueError(f"coarse asks for rungs {sorted(unknown)} that are not among {self.rungs}")
+            raise ValueError(f"coarse asks for widths {sorted(unknown)} that are not among {self.widths}")
 
     def rows_at(self, budget: float) -> int:
         """Rows of a batch at a budget."""
         return next(rows for limit, rows in self.rows if budget <= limit)
 
 
-Sizes = Callable[[float, int], Size]  # (rung, rows) -> its size
+Sizes = Callable[[int, int], Size]  # (width, rows) -> its size
 
 
-def line(table: Table, sizes: Sizes, *, arm: str, budget: float, rung: float, seed: int = 0) -> Line:
+def line(table: Table, sizes: Sizes, *, arm: str, budget: float, width: int, seed: int = 0) -> Line:
     """One line of the table.
 
     Raises:
       ValueError: the budget is too small for the model: fewer than ten steps.
     """
-    size = sizes(rung, table.rows_at(budget))
+    size = sizes(width, table.rows_at(budget))
     steps = round(budget / size.step_flops)
     if steps < 10:
-        raise ValueError(f"{budget:.3g} FLOPs are {steps} steps at rung {rung:g}: give at least ten")
+        raise ValueError(f"{budget:.3g} FLOPs are {steps} steps at width {width}: give at least ten")
     cooldown = max(1, round(table.cooldown * steps))
     return Line(
         arm=arm,
@@ -153,10 +152,10 @@ def line(table: Table, sizes: Sizes, *, arm: str, budget: float, rung: float, se
     )
 
 
-def affordable(table: Table, sizes: Sizes, budget: float, rungs: Iterable[float]) -> list[float]:
-    """Those rungs whose model the budget trains for at least ten steps."""
+def affordable(table: Table, sizes: Sizes, budget: float, widths: Iterable[int]) -> list[int]:
+    """Those widths of which the budget buys at least ten steps."""
     rows = table.rows_at(budget)
-    return [d for d in rungs if round(budget / sizes(d, rows).step_flops) >= 10]
+    return [d for d in widths if round(budget / sizes(d, rows).step_flops) >= 10]
 
 
 def plan(table: Table, sizes: Sizes, results: Sequence[Result], *, arm: str = "main") -> list[Line]:
@@ -167,15 +166,15 @@ def plan(table: Table, sizes: Sizes, results: Sequence[Result], *, arm: str = "m
     """
     mine = [r for r in results if r.arm == arm]
 
-    def lines(budget: float, rungs: Iterable[float], seed: int = 0) -> list[Line]:
+    def lines(budget: float, widths: Iterable[int], seed: int = 0) -> list[Line]:
         return [
-            line(table, sizes, arm=arm, budget=budget, rung=d, seed=seed)
-            for d in affordable(table, sizes, budget, rungs)
+            line(table, sizes, arm=arm, budget=budget, width=d, seed=seed)
+            for d in affordable(table, sizes, budget, widths)
         ]
 
-    coarse = [one for budget, rungs in table.coarse for one in lines(budget, rungs)]
-    done = {(r.budget, r.rung, r.seed) for r in mine}
-    if any((one.budget, one.size.rung, one.seed) not in done for one in coarse):
+    coarse = [one for budget, widths in table.coarse for one in lines(budget, widths)]
+    done = {(r.budget, r.width, r.seed) for r in mine}
+    if any((one.budget, one.size.width, one.seed) not in done for one in coarse):
         return coarse
     fine = list(coarse)
     for budget in table.budgets:
@@ -194,31 +193,31 @@ def held_out(table: Table, sizes: Sizes, optimum: Mapping[float, float], *, arm:
       optimum: budget -> predicted number of parameters.
     """
     return [
-        line(table, sizes, arm=arm, budget=budget, rung=rung)
+        line(table, sizes, arm=arm, budget=budget, width=width)
         for budget in table.held_out
-        for rung in nearest(table, sizes, budget, optimum[budget], table.held_out_sizes)
+        for width in nearest(table, sizes, budget, optimum[budget], table.held_out_sizes)
     ]
 
 
-def nearest(table: Table, sizes: Sizes, budget: float, parameters: float, count: int) -> list[float]:
-    """The `count` rungs around a number of parameters: as many below as above, if there are; ascending.
+def nearest(table: Table, sizes: Sizes, budget: float, parameters: float, count: int) -> list[int]:
+    """The `count` widths around a number of parameters: as many below as above, if there are; ascending.
 
     Raises:
       ValueError: the budget buys ten steps of none.
     """
     rows = table.rows_at(budget)
-    rungs = affordable(table, sizes, budget, table.rungs)
-    if not rungs:
-        least = 10 * sizes(table.rungs[0], rows).step_flops
+    widths = affordable(table, sizes, budget, table.widths)
+    if not widths:
+        least = 10 * sizes(table.widths[0], rows).step_flops
         raise ValueError(
             f"{budget:.3g} FLOPs are ten steps of no size of the ladder: give {least:.2g} or more"
         )
-    logs = np.log([sizes(d, rows).parameters for d in rungs])
+    logs = np.log([sizes(d, rows).parameters for d in widths])
     centre = int(np.argmin(np.abs(logs - np.log(parameters))))
     if count % 2 == 0 and np.log(parameters) < logs[centre]:
         centre -= 1
-    first = max(0, min(centre - (count - 1) // 2, len(rungs) - count))
-    return rungs[first : first + count]
+    first = max(0, min(centre - (count - 1) // 2, len(widths) - count))
+    return widths[first : first + count]
 
 
 def best_parameters(results: Sequence[Result], budget: float) -> float:
@@ -273,7 +272,7 @@ def as_json(one: Line) -> dict[str, Any]:
         "N": one.size.parameters,
         "N_total": one.size.total,
         "D": one.tokens,
-        "rung": f"{one.size.rung:g}",
+        "width": one.size.width,
         "rows": one.size.rows,
         "steps": one.steps,
         "cooldown_steps": one.cooldown_steps,

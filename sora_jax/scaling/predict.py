@@ -1,7 +1,7 @@
 """From a budget to a model: its size, tokens, batch and rate, the loss to expect, and the command.
 
 The size is where the fitted law L(N, D) is least at C = c(N) D, with c(N) the FLOPs of a token of the
-ladder's own family; the model is the family's rung nearest to it.
+ladder's own family; the model is the family's width nearest to it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from sora_jax.scaling.ladder import Line
 from sora_jax.scaling.study import Study
 
 ESTIMATOR = "projection"  # whose optimum is taken; the others stand beside it
-RUNGS = range(1, 97)  # of the family, between which FLOPs per token are interpolated
 
 
 def flops_per_token(study: Study, arm: str = "main") -> Callable[[np.ndarray], np.ndarray]:
-    """c(N) of the arm's family, elementwise: linear in logs between its rungs, and on beyond them."""
+    """c(N) of the arm's family, elementwise: linear in logs between its widths, and on beyond them."""
     sizes = study.sizes(arm)
-    found = [sizes(rung, study.config.data.rows) for rung in RUNGS]
+    found = [sizes(width, study.config.data.rows) for width in study.table.widths]
     log_n = np.log([size.parameters for size in found])
     log_c = np.log([size.step_flops / size.step_tokens for size in found])
     first, last = ((log_c[i + 1] - log_c[i]) / (log_n[i + 1] - log_n[i]) for i in (0, len(found) - 2))
@@ -40,7 +39,7 @@ def predictions(study: Study, found: Mapping[str, Any], budgets: Sequence[float]
     """What the fits of `summary.fit_all`, made `at` these budgets, say of each.
 
     Each entry: C; N, D at the optimum (`ESTIMATOR`); loss of every estimator with its 80 % and 95 %
-    intervals; the line of the ladder that is trained (rung, rows, steps, rate) and its command.
+    intervals; the line of the ladder that is trained (width, rows, steps, rate) and its command.
 
     Raises:
       ValueError: the law could not be fitted, or a budget too small for any model.
@@ -56,15 +55,15 @@ def _prediction(study: Study, fits: Mapping[str, Any], budget: float) -> dict[st
     parameters, tokens = values[f"N@{key}"], values[f"D@{key}"]
     if parameters is None:
         raise ValueError(f"the law has no optimum at {budget:.3g} FLOPs: ask for one nearer to the runs")
-    (rung,) = ladder.nearest(study.table, study.sizes("main"), budget, parameters, 1)
-    one = ladder.line(study.table, study.sizes("main"), arm="main", budget=budget, rung=rung)
+    (width,) = ladder.nearest(study.table, study.sizes("main"), budget, parameters, 1)
+    one = ladder.line(study.table, study.sizes("main"), arm="main", budget=budget, width=width)
     return {
         "C": budget,
         "N": parameters,
         "D": tokens,
         "loss": {name: _with_intervals(fit, key) for name, fit in fits.items() if "error" not in fit},
-        "rung": rung,
-        "rung_N": one.size.parameters,
+        "width": width,
+        "width_N": one.size.parameters,
         "rows": one.size.rows,
         "steps": one.steps,
         "learning_rate": study.config_for(one).optimizer.learning_rate,
@@ -81,7 +80,7 @@ def _with_intervals(fit: Mapping[str, Any], key: str) -> dict[str, Any]:
 def command_of(study: Study, one: Line, *, tier: str = "cpu") -> str:
     """The command of `sora_jax.train` that trains a line alone, with the schedule of its length."""
     settings = {
-        "model.size.rung": one.size.rung,
+        "model.size.width": one.size.width,
         "data.rows": one.size.rows,
         "seed": one.seed,
         "optimizer.learning_rate": round(study.config_for(one).optimizer.learning_rate, 6),

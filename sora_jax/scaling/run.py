@@ -232,7 +232,7 @@ def _row(one: Line, config: Any, losses: ClipLosses, *, seconds: float) -> dict[
         "clips": len(losses.clip),
         "draws": losses.loss.size,
         **{f"loss_t{k}": f"{loss_lib.token_mean(losses, fifth=k):.6f}" for k in fifths},
-        **{name: family(**config.model.size.to_dict())[name] for name in ("depth", "width")},
+        "depth": family(**config.model.size.to_dict())["depth"],
         "warmup_steps": table.warmup_steps,
         "learning_rate": table.learning_rate,
         "optimizer": table.name,

@@ -24,12 +24,12 @@ class SliceBudget:
 
     Attributes:
       flops: if all of a step overlaps; `least` if nothing does.
-      rung: of the model that was planned; told: in words.
+      width: of the model that was planned; told: in words.
     """
 
     flops: float
     least: float
-    rung: int
+    width: int
     told: str
 
 
@@ -48,28 +48,28 @@ def budget(found: Study, fits: Mapping[str, Any], topology: str, hours: float, m
         raise ValueError(f"no law to predict from: {fits['fits'][predict.ESTIMATOR]['error']}")
     law, cost = Law(**fits["fits"][predict.ESTIMATOR]["law"]), predict.flops_per_token(found)
     devices, chip = plan_chips.count_devices(topology), plan_chips.chip_of(topology)
-    flops, rung = GUESS * devices * chip.peak * 3600 * hours, 0
+    flops, width = GUESS * devices * chip.peak * 3600 * hours, 0
     for _ in range(ROUNDS):
         parameters, _, _ = law.optimum_on(flops, cost)
         (asked,) = ladder.nearest(found.table, found.sizes("main"), flops, float(parameters), 1)
-        if asked == rung:
+        if asked == width:
             break
-        rung = asked
-        config = found.config_of("main", rung, found.table.rows_at(flops), 0)
+        width = asked
+        config = found.config_of("main", width, found.table.rows_at(flops), 0)
         plan = build.plan(config, _request(config, topology, mesh))
         if not plan.fits or plan.estimate is None:
             raise ValueError(
-                f"rung {rung} at {plan.rows} rows a step does not fit {topology} "
+                f"width {width} at {plan.rows} rows a step does not fit {topology} "
                 f"({plan.refusal or 'memory'}): give a larger slice, or another --mesh"
             )
         seconds = plan.estimate.best, plan.estimate.worst
         flops, least = (plan.run_flops / s * 3600 * hours for s in seconds)
     told = (
-        f"{topology} for {hours:g} hours: rung {rung}, {seconds[0]:.3g} to {seconds[1]:.3g} s a step by "
+        f"{topology} for {hours:g} hours: width {width}, {seconds[0]:.3g} to {seconds[1]:.3g} s a step by "
         "its roofline (if all of it overlaps, if nothing does; a bound, not measured), "
         f"{least:.3g} to {flops:.3g} FLOPs"
     )
-    return SliceBudget(flops, least, rung, told)
+    return SliceBudget(flops, least, width, told)
 
 
 def _request(config: Any, topology: str, mesh: str) -> build.Request:

@@ -28,7 +28,7 @@ from sora_jax.scaling.ladder import Line, Result, Size, Table
 
 COLUMNS = (
     *("name", "arm", "budget", "C", "N", "N_total", "D", "loss", "standard_error", "clips", "draws"),
-    *("seed", "rung", "depth", "width", "rows", "steps", "cooldown_steps", "warmup_steps", "learning_rate"),
+    *("seed", "width", "depth", "rows", "steps", "cooldown_steps", "warmup_steps", "learning_rate"),
     *("optimizer", "parametrization", "loss_t0", "loss_t1", "loss_t2", "loss_t3", "loss_t4"),
     *("seconds", "processor", "commit"),
 )
@@ -57,14 +57,14 @@ class Study:
         """
         return dataclasses.replace(self.table, **_fields(self._arm(arm)))
 
-    def config_of(self, arm: str, rung: float, rows: int, seed: int) -> Any:
+    def config_of(self, arm: str, width: int, rows: int, seed: int) -> Any:
         """The training run of a size, with its arm's changes; its rate grows as the root of its batch.
 
         So Adam's steps keep their share of noise (Malladi et al. 2022, arXiv 2205.10287, Sec. 5).
         """
         config = copy.deepcopy(self.config)
         config.unlock()
-        config.model.size.rung, config.data.rows, config.seed = float(rung), rows, seed
+        config.model.size.width, config.data.rows, config.seed = width, rows, seed
         for key, value in self._arm(arm).get("changes", ()):
             *path, name = key.split(".")
             table = config
@@ -76,7 +76,7 @@ class Study:
 
     def config_for(self, one: Line) -> Any:
         """The training run of a line, which is also one of `sora_jax.train`."""
-        config = self.config_of(one.arm, one.size.rung, one.size.rows, one.seed)
+        config = self.config_of(one.arm, one.size.width, one.size.rows, one.seed)
         first = round(self.table_of(one.arm).images_first * one.steps)
         if first:
             config.data.stages = ((first, IMAGES), (None, CLIPS))
@@ -88,18 +88,18 @@ class Study:
         return self.config.ladder.arms[arm].to_dict()
 
     def sizes(self, arm: str) -> ladder.Sizes:
-        """(rung, rows) -> what a step costs."""
+        """(width, rows) -> what a step costs."""
 
         @functools.cache  # a plan asks for each many times
-        def size(rung: float, rows: int) -> Size:
-            config = self.config_of(arm, rung, rows, 0)
+        def size(width: int, rows: int) -> Size:
+            config = self.config_of(arm, width, rows, 0)
             model = build.transformer(config.model, patch_width=_patch_width(config))
             data = config.data
             flops = cost.count_training_flops(
                 model, rows=rows, tokens=data.row_tokens, text=data.row_text, unasked=False
             )
             return Size(
-                rung=rung,
+                width=width,
                 rows=rows,
                 parameters=cost.count_nonembedding(model),
                 total=cost.count_parameters(model),
@@ -126,7 +126,7 @@ class Study:
             Result(
                 arm=row["arm"],
                 budget=float(row["budget"]),
-                rung=float(row["rung"]),
+                width=int(row["width"]),
                 seed=int(row["seed"]),
                 parameters=int(row["N"]),
                 loss=float(row["loss"]),

@@ -31,8 +31,8 @@ def rows(opened, *, noise: float, budgets=None) -> list[dict[str, object]]:
     sizes, cost = opened.sizes("main"), predict.flops_per_token(opened)
     for budget in budgets or opened.table.budgets:
         best, _, _ = LAW.optimum_on(budget, cost)
-        for rung in ladder.nearest(opened.table, sizes, budget, float(best), 7):
-            one = ladder.line(opened.table, sizes, arm="main", budget=budget, rung=rung)
+        for width in ladder.nearest(opened.table, sizes, budget, float(best), 7):
+            one = ladder.line(opened.table, sizes, arm="main", budget=budget, width=width)
             loss = float(LAW.loss(one.size.parameters, one.tokens)) * (1 + noise * draw.normal())
             found.append({**ladder.as_json(one), "loss": loss})
     return found
@@ -48,12 +48,12 @@ def write(path: Path, table: list[dict[str, object]]) -> Path:
 
 def test_flops_per_token_are_the_ladders_between_and_at_its_sizes(opened):
     cost, sizes = predict.flops_per_token(opened), opened.sizes("main")
-    for rung in (1, 4, 16):
-        size = sizes(rung, 16)
+    for width in (8, 48, 160):
+        size = sizes(width, 16)
         assert cost(np.array([size.parameters]))[0] == pytest.approx(
             size.step_flops / size.step_tokens, rel=3e-3
         )
-    between = cost(np.geomspace(sizes(4, 4).parameters, sizes(5, 4).parameters, 9))
+    between = cost(np.geomspace(sizes(48, 4).parameters, sizes(56, 4).parameters, 9))
     assert (np.diff(between) > 0).all()
     huge = cost(np.array([1e12, 1e13]))
     assert np.log10(huge[1] / huge[0]) == pytest.approx(1, abs=0.1)  # far off, a token costs 6 N
@@ -70,14 +70,14 @@ def test_a_prediction_from_exact_runs_is_the_law_s(opened, tmp_path, capsys):
         n, d, loss = LAW.optimum_on(row["C"], cost)
         assert row["N"] == pytest.approx(float(n), rel=1e-3) and row["D"] == pytest.approx(float(d), rel=1e-3)
         assert row["loss"]["projection"]["value"] == pytest.approx(float(loss), rel=1e-6)
-        step = opened.sizes("main")(row["rung"], row["rows"]).step_flops
+        step = opened.sizes("main")(row["width"], row["rows"]).step_flops
         assert row["steps"] * step == pytest.approx(row["C"], rel=0.01)
         # The command is one that the trainer takes: its settings exist, and are those of the line.
         words = shlex.split(row["command"])
         _, overrides = command.split_overrides(words)
         config = command.load_config(words[words.index("--config") + 1], overrides)
-        assert config.train.total_steps == row["steps"] and config.model.size.rung == row["rung"]
-    assert "rung" in capsys.readouterr().out
+        assert config.train.total_steps == row["steps"] and config.model.size.width == row["width"]
+    assert "width" in capsys.readouterr().out
 
 
 def test_the_held_out_lines_of_a_prediction_are_planned(opened, tmp_path, capsys):

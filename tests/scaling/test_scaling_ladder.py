@@ -13,7 +13,7 @@ from sora_jax.scaling.ladder import Result, Size, Table
 TABLE = Table(
     budgets=(1e10, 1e11, 1e12, 1e13),
     held_out=(1e14,),
-    rungs=tuple(range(1, 17)),
+    widths=tuple(range(1, 17)),
     coarse=((1e10, (1, 2, 3, 4, 5)), (1e11, (2, 3, 4, 5, 6)), (1e12, (3, 4, 5, 6, 7))),
     sizes=7,
     seeds=3,
@@ -22,11 +22,11 @@ TABLE = Table(
 )
 
 
-def sizes(rung: int, rows: int) -> Size:
-    parameters = 1000 * rung**3
+def sizes(width: int, rows: int) -> Size:
+    parameters = 1000 * width**3
     tokens = 10 * rows
     return Size(
-        rung=rung, rows=rows, parameters=parameters, total=parameters + 7,
+        width=width, rows=rows, parameters=parameters, total=parameters + 7,
         step_flops=6 * parameters * tokens, step_tokens=tokens,
     )  # fmt: skip
 
@@ -39,7 +39,7 @@ def loss(parameters: float, tokens: float) -> float:
 def trained(lines, arm="main"):
     return [
         Result(
-            arm=one.arm, budget=one.budget, rung=one.size.rung, seed=one.seed,
+            arm=one.arm, budget=one.budget, width=one.size.width, seed=one.seed,
             parameters=one.size.parameters,
             loss=loss(one.size.parameters, one.tokens) * (1 + 1e-4 * one.seed),
         )
@@ -66,7 +66,7 @@ def all_trained():
 
 def test_the_coarse_stage_comes_first_and_alone():
     planned = ladder.plan(TABLE, sizes, [])
-    assert [(one.budget, one.size.rung) for one in planned] == [(b, d) for b, ds in TABLE.coarse for d in ds]
+    assert [(one.budget, one.size.width) for one in planned] == [(b, d) for b, ds in TABLE.coarse for d in ds]
     results = trained(planned)
     assert ladder.plan(TABLE, sizes, results[:-1]) == planned
     assert len(ladder.plan(TABLE, sizes, results)) > len(planned)
@@ -76,40 +76,40 @@ def test_the_coarse_stage_comes_first_and_alone():
 def test_every_budget_ends_with_its_optimum_inside():
     planned, _ = all_trained()
     for budget in TABLE.budgets:
-        rungs = sorted({one.size.rung for one in planned if one.budget == budget and one.seed == 0})
+        widths = sorted({one.size.width for one in planned if one.budget == budget and one.seed == 0})
         optimum = best_size(budget)
-        below = [d for d in rungs if 1000 * d**3 < optimum]
-        above = [d for d in rungs if 1000 * d**3 > optimum]
-        assert len(below) >= 2 and len(above) >= 2, (budget, optimum, rungs)
-        assert len(rungs) >= TABLE.sizes
+        below = [d for d in widths if 1000 * d**3 < optimum]
+        above = [d for d in widths if 1000 * d**3 > optimum]
+        assert len(below) >= 2 and len(above) >= 2, (budget, optimum, widths)
+        assert len(widths) >= TABLE.sizes
 
 
 def test_seeds_stand_at_the_optimum_and_its_neighbours():
     planned, _ = all_trained()
     for budget in TABLE.budgets:
         for seed in (1, 2):
-            rungs = sorted(one.size.rung for one in planned if one.budget == budget and one.seed == seed)
-            nearest = min(TABLE.rungs, key=lambda d: abs(np.log(1000 * d**3 / best_size(budget))))
-            assert len(rungs) >= 3 and nearest in rungs
+            widths = sorted(one.size.width for one in planned if one.budget == budget and one.seed == seed)
+            nearest = min(TABLE.widths, key=lambda d: abs(np.log(1000 * d**3 / best_size(budget))))
+            assert len(widths) >= 3 and nearest in widths
 
 
 def test_a_line_costs_what_was_asked_to_a_step():
-    one = ladder.line(TABLE, sizes, arm="main", budget=1e12, rung=3, seed=2)
+    one = ladder.line(TABLE, sizes, arm="main", budget=1e12, width=3, seed=2)
     assert one.size.rows == 8 and one.flops == one.steps * one.size.step_flops
     assert abs(one.flops - 1e12) <= one.size.step_flops / 2
     assert one.tokens == one.steps * 80 and one.cooldown_steps == round(0.2 * one.steps)
-    assert one.name == "main/rung3-rows8-seed2/1e+12" and one.run == "main/rung3-rows8-seed2"
-    with pytest.raises(ValueError, match="are 2 steps at rung 16"):
-        ladder.line(TABLE, sizes, arm="main", budget=1e9, rung=16)
+    assert one.name == "main/width3-rows8-seed2/1e+12" and one.run == "main/width3-rows8-seed2"
+    with pytest.raises(ValueError, match="are 2 steps at width 16"):
+        ladder.line(TABLE, sizes, arm="main", budget=1e9, width=16)
 
 
 def test_lines_of_one_size_share_a_run_only_with_equal_batches():
-    names = [ladder.line(TABLE, sizes, arm="main", budget=b, rung=3).run for b in (1e10, 1e11, 1e12)]
+    names = [ladder.line(TABLE, sizes, arm="main", budget=b, width=3).run for b in (1e10, 1e11, 1e12)]
     assert names[0] == names[1] != names[2]
 
 
 @pytest.mark.parametrize(
-    ("parameters", "count", "rungs"),
+    ("parameters", "count", "widths"),
     [
         (27_000, 3, [2, 3, 4]),
         (27_000, 2, [3, 4]),
@@ -118,13 +118,13 @@ def test_lines_of_one_size_share_a_run_only_with_equal_batches():
         (1e9, 2, [15, 16]),
     ],
 )
-def test_nearest(parameters, count, rungs):
-    assert ladder.nearest(TABLE, sizes, 1e13, parameters, count) == rungs
+def test_nearest(parameters, count, widths):
+    assert ladder.nearest(TABLE, sizes, 1e13, parameters, count) == widths
 
 
 def test_held_out_lines_are_two_sizes_around_the_prediction():
     lines = ladder.held_out(TABLE, sizes, {1e14: 900_000.0})
-    assert [(one.budget, one.size.rung, one.seed) for one in lines] == [(1e14, 9, 0), (1e14, 10, 0)]
+    assert [(one.budget, one.size.width, one.seed) for one in lines] == [(1e14, 9, 0), (1e14, 10, 0)]
 
 
 def test_minimum_of_a_parabola_is_exact():
@@ -138,9 +138,9 @@ def test_minimum_of_a_parabola_is_exact():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rungs": (3, 2)}, "rungs ascending"),
+        ({"widths": (3, 2)}, "widths ascending"),
         ({"cooldown": 1.0}, "cooldown 1.0"),
-        ({"coarse": ((1e10, (1, 99)),)}, r"rungs \[99\]"),
+        ({"coarse": ((1e10, (1, 99)),)}, r"widths \[99\]"),
     ],
 )
 def test_bad_tables(change, message):

@@ -25,8 +25,8 @@ def planner(*, mfu: float, fits: bool = True):
     asked = []
 
     def plan(config, request):
-        asked.append((config.model.size.rung, request))
-        flops = 1e15 * config.model.size.rung**3
+        asked.append((config.model.size.width, request))
+        flops = 1e15 * config.model.size.width**3
         seconds = flops / (8 * 459e12 * mfu)
         estimate = types.SimpleNamespace(best=seconds, worst=2 * seconds)
         return types.SimpleNamespace(
@@ -43,8 +43,8 @@ def test_the_budget_is_what_the_planned_model_does_in_the_hours(opened, monkeypa
     assert found.flops == pytest.approx(0.3 * 8 * 459e12 * 7200, rel=1e-6)
     assert found.least == pytest.approx(found.flops / 2)
     best, _, _ = LAW.optimum_on(found.flops, predict.flops_per_token(opened))
-    (rung,) = ladder.nearest(opened.table, opened.sizes("main"), found.flops, float(best), 1)
-    assert found.rung == rung == asked[-1][0]
+    (width,) = ladder.nearest(opened.table, opened.sizes("main"), found.flops, float(best), 1)
+    assert found.width == width == asked[-1][0]
     request = asked[-1][1]
     assert (request.size.frames, request.size.height) == (17, 128) and request.what == "train"
     assert "not measured" in found.told and "2 hours" in found.told

@@ -73,8 +73,8 @@ def predicted(options: argparse.Namespace, found: Study, points: Any, budgets: l
 
 def _page(row: dict[str, Any]) -> str:
     lines = [
-        f"{row['C']:.3g} FLOPs: N {row['N']:.3g}, D {row['D']:.3g} tokens; nearest of the family: rung "
-        f"{row['rung']} (N {row['rung_N']:,}), {row['rows']} rows a step, {row['steps']:,} steps, rate "
+        f"{row['C']:.3g} FLOPs: N {row['N']:.3g}, D {row['D']:.3g} tokens; nearest of the family: width "
+        f"{row['width']} (N {row['width_N']:,}), {row['rows']} rows a step, {row['steps']:,} steps, rate "
         f"{row['learning_rate']:g}"
     ]
     for name, loss in row["loss"].items():
