@@ -28,21 +28,23 @@ def _axes(xlabel: str, ylabel: str) -> tuple[Figure, Any]:
 
 
 def isoflops(points: Points, budgets: Sequence[Budget]) -> Figure:
-    """Loss against N, a colour a budget; parabolas and minima of those accepted, rejected ones dashed."""
+    """Loss against N, a colour a budget; parabolas and minima of those accepted, the others' runs joined."""
     figure, axes = _axes("N, parameters without embeddings", "held-out loss")
     colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, max(len(budgets), 2)))
     for budget, colour in zip(budgets, colours, strict=False):
         n, loss = points.parameters[budget.runs], points.loss[budget.runs]
         axes.plot(n, loss, "o", ms=4, color=colour, label=f"{budget.flops:.2g} FLOPs")
-        x = np.linspace(np.log10(n.min()), np.log10(n.max()), 60)
-        if np.isfinite(budget.curvature) and np.isfinite(budget.parameters):
+        if budget.rejected:
+            sizes = np.unique(n)
+            axes.plot(sizes, [loss[n == size].mean() for size in sizes], "--", lw=1, color=colour)
+        else:
+            x = np.linspace(np.log10(n.min()), np.log10(n.max()), 60)
             y = budget.loss + budget.curvature / 2 * (x - np.log10(budget.parameters)) ** 2
-            axes.plot(10**x, y, "--" if budget.rejected else "-", lw=1, color=colour)
-        if not budget.rejected:
+            axes.plot(10**x, y, lw=1, color=colour)
             axes.plot(budget.parameters, budget.loss, "*", ms=11, mec="black", mew=0.5, color=colour)
     axes.set_yscale("log")
     axes.legend(fontsize=8, ncols=2)
-    axes.set_title("One curve a budget: parabola (solid), rejected (dashed), minimum (star)", fontsize=10)
+    axes.set_title("One curve a budget: parabola and minimum (star), or rejected (dashed)", fontsize=10)
     return figure
 
 
@@ -68,6 +70,7 @@ def optima(found: Mapping[str, Any], budgets: Sequence[Budget], curve: Mapping[s
 
 
 def least_loss(
+    points: Points,
     budgets: Sequence[Budget],
     curve: Mapping[str, np.ndarray],
     floor: float | None,
@@ -82,8 +85,8 @@ def least_loss(
     """
     figure, axes = _axes("C, training FLOPs", "held-out loss")
     for budget in budgets:
-        filled = {} if not budget.rejected else {"mfc": "none"}
-        axes.plot(budget.flops, budget.loss, "ko", ms=5, **filled)
+        best = points.loss[budget.runs].min()
+        axes.plot(budget.flops, best, "ko", ms=5, mfc="none" if budget.rejected else "k")
     for name, values in curve.items():
         if name != "C":
             axes.plot(curve["C"], values, lw=1.3, label=name)
@@ -94,7 +97,7 @@ def least_loss(
         axes.errorbar(row["C"], row["loss"], yerr=error, fmt="s", color="tab:red", mfc="none", capsize=4)
         if row.get("measured") is not None:
             axes.plot(row["C"], row["measured"], "x", color="tab:red", ms=8, mew=2)
-    axes.set_title("squares: predicted, with 80 % interval; crosses: measured", fontsize=10)
+    axes.set_title("dots: best run of a budget; squares: predicted, 80 %; crosses: measured", fontsize=10)
     axes.legend(fontsize=8)
     return figure
 

@@ -60,7 +60,7 @@ def write(
     pictures = {
         "isoflops": figures.isoflops(points, budgets),
         "optima": figures.optima(found, budgets, sizes),
-        "loss": figures.least_loss(budgets, losses, floor, held_out),
+        "loss": figures.least_loss(points, budgets, losses, floor, held_out),
     }
     if "projection" in laws:
         pictures["residuals"] = figures.residuals(points, laws["projection"])

@@ -16,7 +16,7 @@ from sora_jax.scaling.commands import main
 from sora_jax.scaling.law import Law
 from sora_jax.scaling.points import read_points
 
-LAW = Law(0.25, 60.0, 3000.0, 0.45, 0.50)
+LAW = Law(0.3, 80.0, 40.0, 0.55, 0.40)
 HELD_OUT = (1e14, 3.16e14)
 
 

@@ -11,7 +11,7 @@ from sora_jax import build, command
 from sora_jax.scaling import ladder, predict, slices, study
 from sora_jax.scaling.law import Law
 
-LAW = Law(0.25, 60.0, 3000.0, 0.45, 0.50)
+LAW = Law(0.3, 80.0, 40.0, 0.55, 0.40)
 FITS = {"fits": {"projection": {"law": dataclasses.asdict(LAW)}}}
 
 
