@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sora_jax import command, evaluate, export, make_latents, plan, sample, train
+from sora_jax.scaling import commands as scaling
 
 ROOT = Path(__file__).parent.parent
 MODULES = {
@@ -17,6 +18,7 @@ MODULES = {
     "sora_jax.export": export,
     "sora_jax.make_latents": make_latents,
     "sora_jax.plan": plan,
+    "sora_jax.scaling": scaling,
 }
 
 
