@@ -26,6 +26,15 @@ def test_bca_is_scipys(level):
     np.testing.assert_allclose(ours, theirs.confidence_interval, rtol=1e-10)
 
 
+@pytest.mark.filterwarnings("error")
+def test_bca_without_an_answer():
+    """NaN where all replicates lie on one side, or none is finite; a point where they are all alike."""
+    above = np.linspace(2, 3, 50)
+    assert np.isnan(boot.bca(above, 1.0, above)).all()
+    assert np.isnan(boot.bca(np.full(50, np.nan), 1.0, above)).all()
+    assert boot.bca(np.full(50, 1.5), 1.5, above) == (1.5, 1.5)
+
+
 def test_draws_stay_within_budgets():
     """Every budget keeps its weight, a lone run stays, the mean's variance is the unbiased one (Rao & Wu)."""
     strata = np.array([0] * 7 + [1] * 3 + [-1])
