@@ -5,7 +5,8 @@ Within a budget of n runs, n - 1 are drawn with replacement and weighted by n / 
 
 Intervals: `t`, the value -+ Student's t x the replicates' standard deviation; `percentile`; and `bca`
 (bias-corrected and accelerated, Efron 1987, JASA 82(397)). How often each holds the truth is measured in
-experiments/005_scaling: with tens of runs `t` comes nearest to what it says.
+experiments/005_scaling/recovery.md: `t` does what it says for the projection and is a little wide for the
+parametric fit, where `bca` does.
 """
 
 from __future__ import annotations

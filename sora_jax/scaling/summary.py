@@ -19,7 +19,7 @@ from sora_jax.scaling.fit import (
 )
 from sora_jax.scaling.isoflop import Budget, fit_envelope, fit_isoflop, isoflop_laws, line
 from sora_jax.scaling.law import Law
-from sora_jax.scaling.points import Points, at_least, budgets
+from sora_jax.scaling.points import Points, budgets
 from sora_jax.scaling.solver import EXPONENTS
 from sora_jax.scaling.words import NAMES, in_words
 
@@ -49,7 +49,6 @@ def fit_all(
     Raises:
       ValueError: too few runs for the law itself.
     """
-    at_least(points, 6, "a law of 5 constants")
     per_token = points.flops / (points.parameters * points.tokens)
     k = float(np.median(per_token))
     fits = {"parametric": fit_parametric(points), "projection": fit_projection(points)}

@@ -87,13 +87,13 @@ def _exponents(result: dict) -> list[str]:
             )
     if len(known) > 1:
         low, high = max(low for low, _ in known.values()), min(high for _, high in known.values())
-        wide = any(above - below > WIDE for below, above in known.values())
+        narrow = sum(above - below <= WIDE for below, above in known.values())
         if low > high:
             says.append(
                 f"The {len(known)} estimators do not agree on a: no value lies in every interval, so that at "
                 "least one is biased here."
             )
-        elif wide:
+        elif narrow < 2:
             says.append(
                 f"a from {low:.3f} to {high:.3f} lies in every interval; with intervals this wide that the "
                 f"{len(known)} estimators do not contradict each other says little."

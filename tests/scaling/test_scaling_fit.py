@@ -81,6 +81,17 @@ def test_gradient_of_the_huber_sum():
     np.testing.assert_allclose(gradient, numeric, rtol=1e-4)
 
 
+@pytest.mark.parametrize("noise", [0.003, 0.01])
+def test_the_parametric_fit_is_where_the_gradient_is_zero(noise):
+    """Less than 1e-5 of what one run alone pulls (1 / delta), by the function that L-BFGS was given."""
+    points = ladder(law_of(0.34, 0.28), noise=noise, seed=2)
+    frame = Frame.of(points)
+    theta = frame.theta(fit_parametric(points).law)
+    theta[2] = np.log(theta[2])
+    _, gradient = huber(theta, frame.x, frame.y, np.log(frame.loss), DELTA)
+    assert np.abs(gradient).max() < 1e-5 / DELTA
+
+
 def test_derivative_of_the_residuals():
     frame = Frame.of(ladder(law_of(0.34, 0.28), decades=1, noise=0.01))
     theta = frame.theta(law_of(0.3, 0.4))

@@ -26,6 +26,15 @@ def test_bca_is_scipys(level):
     np.testing.assert_allclose(ours, theirs.confidence_interval, rtol=1e-10)
 
 
+@pytest.mark.filterwarnings("error")
+def test_bca_without_an_answer():
+    """NaN where all replicates lie on one side, or none is finite; a point where they are all alike."""
+    above = np.linspace(2, 3, 50)
+    assert np.isnan(boot.bca(above, 1.0, above)).all()
+    assert np.isnan(boot.bca(np.full(50, np.nan), 1.0, above)).all()
+    assert boot.bca(np.full(50, 1.5), 1.5, above) == (1.5, 1.5)
+
+
 def test_draws_stay_within_budgets():
     """Every budget keeps its weight, a lone run stays, the mean's variance is the unbiased one (Rao & Wu)."""
     strata = np.array([0] * 7 + [1] * 3 + [-1])
@@ -123,14 +132,17 @@ def test_the_cost_of_a_token(summary):
     assert same["fits"]["projection"]["value"]["a_effective"] == pytest.approx(
         summary["fits"]["projection"]["value"]["a"], abs=1e-5
     )
-    dear = fit_all(dataclasses.replace(points, flops=2 * points.flops), resamples=3)
+    dear = fit_all(dataclasses.replace(points, flops=2 * points.flops), resamples=3, at=[2e22])
+    assert dear["fits"]["projection"]["value"]["N@2e+22"] == pytest.approx(
+        summary["fits"]["projection"]["value"]["N@1e+22"], rel=1e-5
+    )
     assert any("C = 12 N D" in note for note in dear["notes"])
 
 
 def test_words_of_a_good_ladder(summary):
     words = " ".join(in_words(summary))
     assert "span 3.0 decades" in words and "floor E is rejected" in words
-    assert "says little" in words and "At 1e+22 FLOPs the projection predicts" in words
+    assert "estimators agree: a from" in words and "At 1e+22 FLOPs the projection predicts" in words
     assert "not supported" in words and "guess" not in words
 
 
@@ -144,6 +156,7 @@ def test_words_of_a_poor_ladder():
         "is a guess",
         "Budget 1e+18 is rejected",
         "too wide to tell",
+        "says little",
         "The IsoFLOP fit could not be computed",
         "not determined separately",
         "more than 1 decade above the largest run",
