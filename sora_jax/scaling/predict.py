@@ -14,6 +14,7 @@ import numpy as np
 from sora_jax.scaling import ladder
 from sora_jax.scaling.ladder import Line
 from sora_jax.scaling.study import Study
+from sora_jax.scaling.words import KIND
 
 ESTIMATOR = "projection"  # whose optimum is taken; the others stand beside it
 
@@ -73,7 +74,7 @@ def _prediction(study: Study, fits: Mapping[str, Any], budget: float) -> dict[st
 
 def _with_intervals(fit: Mapping[str, Any], key: str) -> dict[str, Any]:
     name = f"loss@{key}"
-    intervals = {level: kinds["percentile"] for level, kinds in fit["intervals"][name].items()}
+    intervals = {level: kinds[KIND] for level, kinds in fit["intervals"][name].items()}
     return {"value": fit["value"][name], "N": fit["value"][f"N@{key}"], **intervals}
 
 

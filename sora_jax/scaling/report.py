@@ -16,6 +16,7 @@ from sora_jax.scaling.isoflop import fit_isoflop
 from sora_jax.scaling.law import Law
 from sora_jax.scaling.points import Points
 from sora_jax.scaling.summary import in_words
+from sora_jax.scaling.words import KIND
 
 # N_opt ~ C^a as published: study, a, and in words what of.
 PUBLISHED = (
@@ -93,7 +94,7 @@ def exponents(found: Mapping[str, Any]) -> list[list[str]]:
             rows.append([f"here, {name}", "none", fit["error"]])
             continue
         exponent = "a_effective" if "a_effective" in fit["value"] else "a"
-        value, (low, high) = fit["value"][exponent], fit["intervals"][exponent]["95%"]["percentile"]
+        value, (low, high) = fit["value"][exponent], fit["intervals"][exponent]["95%"][KIND]
         says = "none" if value is None else f"{value:.3f}"
         if low is not None:
             says += f" (95 %: {low:.3f} to {high:.3f})"
