@@ -52,7 +52,6 @@ def get_config(tier: str = "cpu") -> ConfigDict:
                 # Of one depth: with few layers, one more is a leap (experiments/005_scaling, "One family").
                 "size": {"width": 48, "head_dim": 8, "depth": 3, "aspect": 0},
                 "text": "",  # follows the size
-                "skip": True,  # widths begin below that of a patch, 16
                 "levels": 2,  # a clip's, and that of padding
                 "scan": False,
                 "remat": "none",

@@ -152,7 +152,6 @@ def transformer(config: Table, *, patch_width: int) -> transformer_lib.Transform
         remat=config.remat,
         attention=config.attention,
         pattern=config.get("pattern", "full"),  # what was exported before there was another
-        skip=config.get("skip", False),
         dtype=dtype,
         **size,
     )

@@ -9,10 +9,9 @@ from __future__ import annotations
 from sora_jax.models.autoencoder import Autoencoder
 from sora_jax.models.noise_level import LEVEL_FEATURES
 from sora_jax.models.text import TextEncoder
-from sora_jax.models.tokenizer import SECONDS_FREQUENCIES, SKIP_FREQUENCIES, SPACE_FREQUENCIES
+from sora_jax.models.tokenizer import SECONDS_FREQUENCIES, SPACE_FREQUENCIES
 from sora_jax.models.transformer import Transformer
 
-_SKIP_FEATURES = 2 * len(SKIP_FREQUENCIES)
 _POSITION_FEATURES = 2 * (len(SECONDS_FREQUENCIES) + 2 * len(SPACE_FREQUENCIES))
 
 
@@ -25,7 +24,6 @@ def count_parameters(model: Transformer, *, text_width: int | None = None) -> in
     d, h, p = model.width, model.hidden, model.patch_width
     e = _text_width(model, text_width)
     tokenizer = (p * d + d) + _POSITION_FEATURES * d + (d * p + p)
-    tokenizer += (_SKIP_FEATURES + 1) * p if model.skip else 0
     noise_level = (LEVEL_FEATURES * d + d) + (d * d + d) + (8 * d * d + 8 * d)
     attention = 4 * d * d + 2 * (d // model.heads)
     cross = 2 * d * d + 2 * e * d + 2 * (d // model.heads) + d
@@ -53,7 +51,6 @@ def count_nonembedding(model: Transformer, *, text_width: int | None = None) -> 
     """
     d, p, encoder = model.width, model.patch_width, model.text_encoder
     mapped = (2 * p + 1 + _POSITION_FEATURES) * d + p + (LEVEL_FEATURES + 1) * d
-    mapped += (_SKIP_FEATURES + 1) * p if model.skip else 0
     if encoder is not None:
         tables = encoder.depth if encoder.bias_per_layer else 1
         mapped += encoder.vocabulary * encoder.width + tables * encoder.buckets * encoder.heads
@@ -82,7 +79,7 @@ def count_flops(
     """
     d, p, n = model.width, model.patch_width, rows * tokens
     e = _text_width(model, text_width)
-    tokenizer = n * (2 * p * d + _POSITION_FEATURES * d + (_SKIP_FEATURES * p if model.skip else 0))
+    tokenizer = n * (2 * p * d + _POSITION_FEATURES * d)
     distinct = n if model.levels is None else rows * model.levels
     noise_level = distinct * (LEVEL_FEATURES * d + 9 * d * d)
     noise_level += _spread_products(model, tokens=n, layers=model.depth)
@@ -145,7 +142,6 @@ def _unasked(model: Transformer, *, rows: int, tokens: int, text: int, text_widt
     """
     d, n = model.width, rows * tokens
     total = n * (model.patch_width + _POSITION_FEATURES) * d
-    total += n * _SKIP_FEATURES * model.patch_width if model.skip else 0
     if model.levels is None:
         total += n * LEVEL_FEATURES * d
     else:

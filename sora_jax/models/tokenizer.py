@@ -19,7 +19,6 @@ from sora_jax.nn.layers import Dense, fourier_features, modulate, rms_normalize
 # Radians per unit of position. The slowest of each axis does not repeat within 4 half-frames / 16 s.
 SECONDS_FREQUENCIES = tuple(math.pi / 8 * 2**i for i in range(6))
 SPACE_FREQUENCIES = tuple(math.pi / 4 * 2**i for i in range(6))
-SKIP_FREQUENCIES = tuple(math.pi / 2 * 2**i for i in range(8))  # of a noise level
 
 
 def position_features(position: Float[Array, "b n 3"]) -> Float[Array, "b n 36"]:
@@ -35,20 +34,16 @@ class Tokenizer(nn.Module):
     Attributes:
       patch_width: numbers per patch, `p`.
       width: numbers per token, `d`.
-      skip: whether `past` is there.
     """
 
     patch_width: int
     width: int
-    skip: bool = False
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
         self.patch = Dense(self.width, use_bias=True, dtype=self.dtype)
         self.position = Dense(self.width, dtype=self.dtype)
         self.out = Dense(self.patch_width, use_bias=True, kernel_init=nn.initializers.zeros)
-        if self.skip:
-            self.gate = Dense(self.patch_width, use_bias=True, kernel_init=nn.initializers.zeros)
 
     def embed(self, patches: Float[Array, "b n p"], position: Float[Array, "b n 3"]) -> Float[Array, "b n d"]:
         """Patches and their positions (`patches.positions`) as tokens, in `dtype`."""
@@ -65,14 +60,6 @@ class Tokenizer(nn.Module):
     ) -> Float[Array, "b n p"]:
         """Tokens as patches, float32: norm, modulation by the noise level, a layer that begins at zero."""
         return self.out(modulate(rms_normalize(x), shift=shift, scale=scale))
-
-    def past(self, patches: Float[Array, "b n p"], t: Float[Array, "b n"]) -> Float[Array, "b n p"]:
-        """The noisy patches times a gate of their noise level, a number each: what need not pass the layers.
-
-        Most of a velocity is the noise, of which the patch is full: `v = (xt - x0) / t`. A model hardly wider
-        than its patches spends its width on handing that through.
-        """
-        return patches * self.gate(fourier_features(t, SKIP_FREQUENCIES))
 
     def __call__(
         self, patches: Float[Array, "b n p"], position: Float[Array, "b n 3"]

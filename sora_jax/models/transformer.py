@@ -160,7 +160,6 @@ class Transformer(nn.Module):
         parameters are the same.
       remat: what the backward pass computes again: "none", "full" (all of a layer), "dots" (all but the
         products with weights) or "offload" (all of a layer, whose input waits in the host's memory).
-      skip: the noisy patches also go past the layers (`Tokenizer.past`): for widths near `patch_width`.
       gated: the MLP is silu(gate x) (up x), or else gelu(up x).
       attention: see `nn.attention.attend`; text is attended to by `nn.attention.CROSS` of it.
       pattern: whom a token attends to within its clip: "full" = everyone, in every layer; "factorised" = in
@@ -179,7 +178,6 @@ class Transformer(nn.Module):
     levels: int | None = None
     scan: bool = True
     remat: Remat = "none"
-    skip: bool = False
     gated: bool = True
     attention: Implementation = "xla"
     pattern: Pattern = "full"
@@ -209,9 +207,7 @@ class Transformer(nn.Module):
           batch: positions, segments and text are read; `tokens`, the clean patches, are not.
         """
         batch = self.encode_text(batch)
-        tokenizer = Tokenizer(
-            self.patch_width, self.width, skip=self.skip, dtype=self.dtype, name="tokenizer"
-        )
+        tokenizer = Tokenizer(self.patch_width, self.width, dtype=self.dtype, name="tokenizer")
         levels = NoiseLevel(self.width, levels=self.levels, name="noise_level")(t, batch.segment)
         x = tokenizer.embed(xt, batch.position)
         context = {
@@ -226,8 +222,7 @@ class Transformer(nn.Module):
             levels.tokens(levels.table[:, :, i], dtype=jnp.float32)
             for i in range(MODULATIONS - 2, MODULATIONS)
         )
-        out = tokenizer.unembed(x, shift=shift, scale=scale)
-        return out + tokenizer.past(xt, t) if self.skip else out
+        return tokenizer.unembed(x, shift=shift, scale=scale)
 
     def _segments(self, batch: PackedBatch) -> list[Int[Array, "b n"]]:
         """Whose tokens see each other in the layers, which take these in turn."""

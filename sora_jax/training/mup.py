@@ -28,7 +28,7 @@ from sora_jax.types import Params
 
 Rules = tuple[tuple[str, float], ...]
 
-INPUTS = r"^tokenizer/(patch|position|gate)/|^noise_level/in/|^text_encoder/(embedding|relative_bias)$"
+INPUTS = r"^tokenizer/(patch|position)/|^noise_level/in/|^text_encoder/(embedding|relative_bias)$"
 BLOCK_MATRICES = r"block.*/kernel$"  # those that Muon takes: `optimizer.MATRIX_RULES`
 MATRICES = r"/kernel$"
 QUERIES = r"query_norm/gain$|^text_encoder/block_\d+/query/kernel$"
