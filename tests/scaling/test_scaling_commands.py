@@ -77,6 +77,11 @@ def test_a_prediction_from_exact_runs_is_the_law_s(opened, tmp_path, capsys):
         _, overrides = command.split_overrides(words)
         config = command.load_config(words[words.index("--config") + 1], overrides)
         assert config.train.total_steps == row["steps"] and config.model.size.width == row["width"]
+        schedule = config.optimizer
+        assert not schedule.open_ended and schedule.cooldown_steps == round(0.2 * row["steps"])
+        # The root of the batch over that of two clips.
+        assert schedule.learning_rate == pytest.approx(4e-3 * (row["rows"] / 2) ** 0.5, rel=1e-4)
+        assert config.data.rows == row["rows"]
     assert "width" in capsys.readouterr().out
 
 
