@@ -154,7 +154,7 @@ def _scaling(tier: str) -> ConfigDict:
     with images; and `mixed_cpu`, images and clips of several sizes for rows of several.
     """
     side, length = {
-        "smoke": (48, 256),
+        "smoke": (48, 128),
         "cpu": (48, 393_216),
         "images_cpu": (48, 81_920),
         "mixed_cpu": (48, 98_304),
@@ -177,7 +177,7 @@ def _scaling(tier: str) -> ConfigDict:
     if tier == "images_cpu":
         images = {**world, "seed": 53, "frames": ((1, 1.0),)}
         train = {"kind": "joined", "joined": {"clips": train, "images": {"kind": "world", "world": images}}}
-    heldout = {**world, "seed": world["seed"] + 1, "length": 64 if tier == "smoke" else 4608}
+    heldout = {**world, "seed": world["seed"] + 1, "length": 48 if tier == "smoke" else 4608}
     prompts = {"one object": 128, "two objects": 128, "images": 64, "held-out combinations": 64}
     return ConfigDict(
         {

@@ -49,3 +49,16 @@ def test_the_prompting_notebook_runs_every_mode_on_the_shipped_model(tmp_path, m
     assert shapes["moved"] == [(17, 64, 64), (29, 64, 64), (29, 64, 64), (32, 64, 64), (49, 64, 64)]
     assert shapes["changed"] == [(17, 64, 64), (17, 64, 64), (17, 64, 128), (17, 64, 64), (17, 128, 128)]
     assert names["long"].shape == (81, 64, 64, 3)
+
+
+def test_the_scaling_notebook_fits_predicts_and_trains(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run("02_scaling_law", steps=1)
+    answer = names["answer"]
+    assert (
+        answer["C"] == 1e14
+        and answer["steps"] > 1000
+        and answer["command"].startswith("python -m sora_jax.train")
+    )
+    rows = (Path(names["workdir"]) / "runs.csv").read_text().splitlines()
+    assert len(rows) == 5 and rows[0].startswith("name,arm,budget,C,N,N_total,D,loss,standard_error")
