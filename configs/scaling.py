@@ -26,9 +26,9 @@ def budgets(first: float, last: float) -> tuple[float, ...]:
 THREE = {
     "budgets": (),
     "coarse": (
-        (3.16e11, (16, 24, 32, 40, 56)),
-        (1e12, (24, 32, 40, 56, 72)),
-        (3.16e12, (24, 32, 48, 64, 80)),
+        (3.16e11, (12, 24, 36, 48, 60)),
+        (1e12, (12, 24, 36, 48, 60)),
+        (3.16e12, (24, 36, 48, 60, 72)),
     ),
 }
 CLIPS = ((1, 1e-6), (33, 1.0))  # of the class of images one clip in a million
@@ -50,7 +50,7 @@ def get_config(tier: str = "cpu") -> ConfigDict:
             "prediction": "velocity",
             "model": {
                 # Of one depth: with few layers, one more is a leap (experiments/005_scaling, "One family").
-                "size": {"width": 48, "head_dim": 8, "depth": 3, "aspect": 0},
+                "size": {"width": 48, "head_dim": 12, "depth": 3, "aspect": 0},
                 "text": "",  # follows the size
                 "levels": 2,  # a clip's, and that of padding
                 "scan": False,
@@ -59,7 +59,7 @@ def get_config(tier: str = "cpu") -> ConfigDict:
                 "pattern": "full",
                 "dtype": "float32",
             },
-            "mup": {"base_width": 48, "base_head_dim": 8},
+            "mup": {"base_width": 48, "base_head_dim": 12},
             "data": {
                 "latents": "",
                 "rows": 2,
@@ -105,12 +105,12 @@ def get_config(tier: str = "cpu") -> ConfigDict:
             "ladder": {
                 "budgets": budgets(10.5, 13.5),
                 "held_out": (1e14, 3.16e14),
-                "widths": (*range(8, 81, 8), *range(96, 161, 16), 192, 224, 256),
+                "widths": (*range(12, 121, 12), 144, 168, 192, 240, 288),
                 # First stage: (budget, widths); the second is centred on the optimum that it predicts.
                 "coarse": (
-                    (3.16e10, (8, 16, 24, 32, 40)),
-                    (3.16e11, (16, 24, 32, 40, 56)),
-                    (3.16e12, (24, 32, 48, 64, 80)),
+                    (3.16e10, (12, 24, 36, 48)),
+                    (3.16e11, (12, 24, 36, 48, 60)),
+                    (3.16e12, (24, 36, 48, 60, 72)),
                 ),
                 "sizes": 7,
                 "seeds": 3,  # at the optimum and its two neighbours
@@ -139,8 +139,8 @@ def get_config(tier: str = "cpu") -> ConfigDict:
             config.optimizer.warmup_steps = 2
             config.train.log_every = 4
             config.model.scan = True  # compiles faster
-            config.ladder.update(budgets=(1.2e9, 2.4e9), held_out=(4.8e9,), widths=(8, 16), sizes=2)
-            config.ladder.update(coarse=((1.2e9, (8, 16)),), seeds=1, rows=((1e30, 2),), held_out_clips=32)
+            config.ladder.update(budgets=(1.2e9, 2.4e9), held_out=(4.8e9,), widths=(12, 24), sizes=2)
+            config.ladder.update(coarse=((1.2e9, (12, 24)),), seeds=1, rows=((1e30, 1),), held_out_clips=32)
         case "cpu":
             pass
         case "cpu_tuning":
@@ -157,7 +157,7 @@ def get_config(tier: str = "cpu") -> ConfigDict:
             config.optimizer.learning_rate = 1e-3
             first = 1e17 if wide else 1e14
             config.ladder.update(budgets=budgets(17, 20) if wide else budgets(14, 17))
-            config.ladder.held_out = (1e21,) if wide else (1e18,)
+            config.ladder.update(held_out=(1e21,) if wide else (1e18,), base_rows=64)
             config.ladder.update(widths=tuple(range(128, 2561, 128)), flops_per_second=1e14)
             config.ladder.coarse = (
                 (first, (128, 256, 384, 512, 640)),
@@ -174,7 +174,7 @@ def get_config(tier: str = "cpu") -> ConfigDict:
 
 def _tuning() -> dict[str, dict]:
     """Arms: rates at two small sizes and, to see that they carry over, a third; batches at the small ones."""
-    small = ((1e11, (24,)), (1e12, (40,)))
+    small = ((1e11, (24,)), (1e12, (36,)))
     third = (3.16e12, (72,))
     arms = {}
     for thousandths in (1, 2, 4, 8, 16):

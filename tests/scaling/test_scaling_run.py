@@ -78,7 +78,7 @@ def test_every_line_of_the_plan_is_trained_once(trained, latents, capsys):
         per_clip = np.load(trained / "losses" / f"{row['name']}.npy")
         assert per_clip.shape == (32,) and np.isclose(per_clip.mean(), loss, atol=1e-5)
         assert float(row["C"]) == pytest.approx(float(row["budget"]), rel=0.06)
-        assert int(row["N"]) < int(row["N_total"]) and int(row["D"]) == int(row["steps"]) * 2 * 180
+        assert int(row["N"]) < int(row["N_total"]) and int(row["D"]) == int(row["steps"]) * 180
     before = (trained / "runs.csv").read_bytes()
     assert run(trained, latents) == 0
     assert (trained / "runs.csv").read_bytes() == before
