@@ -36,7 +36,9 @@ def flops_per_token(study: Study, arm: str = "main") -> Callable[[np.ndarray], n
     return cost
 
 
-def predictions(study: Study, found: Mapping[str, Any], budgets: Sequence[float]) -> list[dict[str, Any]]:
+def predictions(
+    study: Study, found: Mapping[str, Any], budgets: Sequence[float], *, tier: str = "cpu"
+) -> list[dict[str, Any]]:
     """What the fits of `summary.fit_all`, made `at` these budgets, say of each.
 
     Each entry: C; N, D at the optimum (`ESTIMATOR`); loss of every estimator with its 80 % and 95 %
@@ -45,10 +47,10 @@ def predictions(study: Study, found: Mapping[str, Any], budgets: Sequence[float]
     Raises:
       ValueError: the law could not be fitted, or a budget too small for any model.
     """
-    return [_prediction(study, found["fits"], budget) for budget in budgets]
+    return [_prediction(study, found["fits"], budget, tier) for budget in budgets]
 
 
-def _prediction(study: Study, fits: Mapping[str, Any], budget: float) -> dict[str, Any]:
+def _prediction(study: Study, fits: Mapping[str, Any], budget: float, tier: str) -> dict[str, Any]:
     if "error" in fits[ESTIMATOR]:
         raise ValueError(f"no law to predict from: {fits[ESTIMATOR]['error']}")
     key = f"{budget:.6g}"
@@ -68,7 +70,7 @@ def _prediction(study: Study, fits: Mapping[str, Any], budget: float) -> dict[st
         "rows": one.size.rows,
         "steps": one.steps,
         "learning_rate": study.config_for(one).optimizer.learning_rate,
-        "command": command_of(study, one),
+        "command": command_of(study, one, tier=tier),
     }
 
 
@@ -78,7 +80,7 @@ def _with_intervals(fit: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {"value": fit["value"][name], "N": fit["value"][f"N@{key}"], **intervals}
 
 
-def command_of(study: Study, one: Line, *, tier: str = "cpu") -> str:
+def command_of(study: Study, one: Line, *, tier: str) -> str:
     """The command of `sora_jax.train` that trains a line alone, with the schedule of its length."""
     settings = {
         "model.size.width": one.size.width,

@@ -85,6 +85,14 @@ def test_a_prediction_from_exact_runs_is_the_law_s(opened, tmp_path, capsys):
     assert "width" in capsys.readouterr().out
 
 
+def test_a_command_names_the_tier_that_it_was_asked_of(opened, tmp_path):
+    runs, out = write(tmp_path / "runs.csv", rows(opened, noise=0.0)), tmp_path / "prediction.json"
+    given = ["--resamples", "40", "--tier", "gpu", "--flops", "1e15", "--out", str(out)]
+    main(["predict", str(runs), *given])
+    (row,) = json.loads(out.read_text())["held_out"]
+    assert "configs/scaling.py:gpu" in row["command"] and row["width"] % 128 == 0
+
+
 def test_the_held_out_lines_of_a_prediction_are_planned(opened, tmp_path, capsys):
     runs, out = write(tmp_path / "runs.csv", rows(opened, noise=0.0)), tmp_path / "prediction.json"
     main(["predict", str(runs), "--resamples", "40", "--held_out", "--out", str(out)])

@@ -67,7 +67,7 @@ def predicted(options: argparse.Namespace, found: Study, points: Any, budgets: l
         "seed": options.seed,
         "commit": checkpoint.code_commit(),
         "law": fits["fits"][predict_lib.ESTIMATOR].get("law"),
-        "held_out": predict_lib.predictions(found, fits, budgets),
+        "held_out": predict_lib.predictions(found, fits, budgets, tier=options.tier),
     }
 
 
