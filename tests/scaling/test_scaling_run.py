@@ -125,6 +125,13 @@ def test_a_line_is_the_run_that_the_trainer_makes_of_its_length(trained, latents
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-6)
 
 
+def test_a_folder_holds_one_tier(trained, latents):
+    before = (trained / "runs.csv").read_bytes()
+    with pytest.raises(command.UsageError, match="holds the runs of tier smoke, not cpu"):
+        main(["run", "--tier", "cpu", "--workdir", str(trained), "--latents", str(latents)])
+    assert (trained / "runs.csv").read_bytes() == before
+
+
 def test_two_processes_do_not_train_one_run(trained, latents):
     study = opened(trained, latents)
     one = study.planned(["main"])[0]
@@ -141,6 +148,7 @@ def test_two_processes_do_not_train_one_run(trained, latents):
     ("more", "message"),
     [
         (["--arms", "mian"], "no arm 'mian': use one of .*main"),
+        (["--tier", "smok"], "no variant 'smok'"),
         (["--config.ladder.cooldown=2.0"], "cooldown 2.0"),
         (["--config.ladder.held_out_clips=33"], "32 clips that fit a row"),
         (["--config.ladder.bugdets=1"], "did you mean 'budgets'"),
@@ -151,6 +159,7 @@ def test_what_cannot_be_used_is_told(latents, tmp_path, more, message):
     with pytest.raises((command.UsageError, ValueError), match=message):
         run(tmp_path, latents, *more)
     assert not (tmp_path / "runs.csv").exists()
+    assert "smok" not in message or not (tmp_path / "tier").exists()  # a mistyped tier claims no folder
 
 
 def test_images_first_is_a_stage_of_each_line(latents, tmp_path):

@@ -34,9 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Trains; returns the exit code."""
     began = time.monotonic()
+    autoencoder = common.config_of(options).autoencoder
+    _claim(options.workdir, options.tier)
     latents = (options.latents or options.workdir / "latents").resolve()
     if not (latents / "manifest.json").exists():
-        code = _make_latents(options, latents)
+        code = _make_latents(options, latents, autoencoder)
         if code:
             return code
     if options.jobs > 1:
@@ -53,6 +55,19 @@ def run(options: argparse.Namespace) -> int:
         )
 
 
+def _claim(workdir: Path, tier: str) -> None:
+    """Raises UsageError where the folder holds the runs of another tier: one table is of one family."""
+    file = workdir / "tier"
+    if not file.exists():
+        workdir.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{tier}\n")
+    found = file.read_text().strip()
+    if found != tier:
+        raise command.UsageError(
+            f"{workdir} holds the runs of tier {found}, not {tier}: give another --workdir"
+        )
+
+
 def _progress(study: Study, arms: list[str], held_out: list) -> str:
     rows = study.rows()
     done = {row["name"] for row in rows}
@@ -63,8 +78,7 @@ def _progress(study: Study, arms: list[str], held_out: list) -> str:
     return f"{finished} of {len(lines)}, {left / pace / 3600:.2f} process hours left"
 
 
-def _make_latents(options: argparse.Namespace, latents: Path) -> int:
-    autoencoder = command.load_config(f"{options.config}:{options.tier}", options.overrides).autoencoder
+def _make_latents(options: argparse.Namespace, latents: Path, autoencoder: str) -> int:
     made = stages.Stage(
         name="latents",
         arguments=(
@@ -99,4 +113,5 @@ def _jobs(options: argparse.Namespace, latents: Path, began: float) -> int:
         os.sched_setaffinity(children[-1].pid, own)  # its threads, which begin later, take it over
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: [child.send_signal(number) for child in children])
-    return max(child.wait() for child in children)
+    codes = [child.wait() for child in children]
+    return next((code if code > 0 else 1 for code in codes if code), 0)  # below 0: a signal ended it
