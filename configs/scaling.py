@@ -26,9 +26,9 @@ def budgets(first: float, last: float) -> tuple[float, ...]:
 THREE = {
     "budgets": (),
     "coarse": (
-        (3.16e11, (12, 24, 36, 48, 60)),
-        (1e12, (12, 24, 36, 48, 60)),
-        (3.16e12, (24, 36, 48, 60, 72)),
+        (3.16e11, (16, 20, 24, 32, 40)),
+        (1e12, (20, 24, 32, 40, 48)),
+        (3.16e12, (24, 32, 40, 48, 64)),
     ),
 }
 CLIPS = ((1, 1e-6), (33, 1.0))  # of the class of images one clip in a million
@@ -50,7 +50,7 @@ def get_config(tier: str = "cpu") -> ConfigDict:
             "prediction": "velocity",
             "model": {
                 # Of one depth: with few layers, one more is a leap (experiments/005_scaling, "One family").
-                "size": {"width": 48, "head_dim": 12, "depth": 3, "aspect": 0},
+                "size": {"width": 48, "depth": 3, "aspect": 0, "heads": 2, "head_dim": 0},
                 "text": "",  # follows the size
                 "levels": 2,  # a clip's, and that of padding
                 "scan": False,
@@ -59,7 +59,7 @@ def get_config(tier: str = "cpu") -> ConfigDict:
                 "pattern": "full",
                 "dtype": "float32",
             },
-            "mup": {"base_width": 48, "base_head_dim": 12},
+            "mup": {"base_width": 48, "base_head_dim": 24},
             "data": {
                 "latents": "",
                 "rows": 2,
@@ -105,12 +105,12 @@ def get_config(tier: str = "cpu") -> ConfigDict:
             "ladder": {
                 "budgets": budgets(10.5, 13.5),
                 "held_out": (1e14, 3.16e14),
-                "widths": (*range(12, 121, 12), 144, 168, 192, 240, 288),
+                "widths": (*range(12, 33, 4), *range(40, 65, 8), *range(80, 129, 16), 160, 192, 224, 256),
                 # First stage: (budget, widths); the second is centred on the optimum that it predicts.
                 "coarse": (
-                    (3.16e10, (12, 24, 36, 48)),
-                    (3.16e11, (12, 24, 36, 48, 60)),
-                    (3.16e12, (24, 36, 48, 60, 72)),
+                    (3.16e10, (12, 16, 20, 24, 32)),
+                    (3.16e11, (16, 20, 24, 32, 40)),
+                    (3.16e12, (24, 32, 40, 48, 64)),
                 ),
                 "sizes": 7,
                 "seeds": 3,  # at the optimum and its two neighbours
@@ -149,7 +149,7 @@ def get_config(tier: str = "cpu") -> ConfigDict:
             wide = tier == "tpu"
             config.model.update(dtype="bfloat16", scan=True, attention="splash" if wide else "cudnn")
             aspect = 64 if wide else 32
-            config.model.size = ConfigDict({"width": 384, "head_dim": 64, "depth": 0, "aspect": aspect})
+            config.model.size.update(width=384, depth=0, aspect=aspect, heads=0, head_dim=64)
             config.mup = ConfigDict({"base_width": 384, "base_head_dim": 64})
             side = 128 if wide else 64
             config.data.update(rows=64, row_tokens=5 * (side // 8) ** 2, row_text=128, workers=8)
@@ -174,8 +174,8 @@ def get_config(tier: str = "cpu") -> ConfigDict:
 
 def _tuning() -> dict[str, dict]:
     """Arms: rates at two small sizes and, to see that they carry over, a third; batches at the small ones."""
-    small = ((1e11, (24,)), (1e12, (36,)))
-    third = (3.16e12, (72,))
+    small = ((1e11, (24,)), (1e12, (32,)))
+    third = (3.16e12, (64,))
     arms = {}
     for thousandths in (1, 2, 4, 8, 16):
         changes = (("optimizer.learning_rate", thousandths / 1000),)

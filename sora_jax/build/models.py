@@ -140,7 +140,7 @@ def _load_autoencoder(table: dict[str, Any], params: Params, name: str | Path) -
 def transformer(config: Table, *, patch_width: int) -> transformer_lib.Transformer:
     """The transformer of a table `{size, text, levels, scan, remat, attention, dtype, pattern}`.
 
-    `size` is a name, or a table `{depth, aspect, head_dim}` of a family; the text encoder then follows it.
+    `size` is a name, or a table of `transformer.family`'s keywords; the text encoder then follows it.
     """
     size, encoder_size = _sizes(config)
     dtype = jnp.dtype(config.dtype)
@@ -160,7 +160,7 @@ def transformer(config: Table, *, patch_width: int) -> transformer_lib.Transform
 def _sizes(config: Table) -> tuple[dict[str, Any], dict[str, Any]]:
     if not isinstance(config.size, str):
         size = transformer_lib.family(**config.size.to_dict())
-        return size, text.family(width=size["width"], head_dim=config.size.head_dim)
+        return size, text.family(**{name: size[name] for name in ("width", "heads", "hidden")})
     for name, table in ((config.size, transformer_lib.SIZES), (config.text, text.SIZES)):
         if name not in table:
             raise ValueError(f"no model size {name!r}: use one of {', '.join(table)}")

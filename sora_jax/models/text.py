@@ -32,10 +32,9 @@ SIZES: dict[str, dict[str, int]] = {
 }
 
 
-def family(*, width: int, head_dim: int) -> dict[str, int]:
-    """Keyword arguments of `TextEncoder`: one layer as wide as the transformer that reads it."""
-    heads, hidden = width // head_dim, round(width / 3) * 8
-    return {"width": width, "depth": 1, "heads": heads, "head_dim": head_dim, "hidden": hidden}
+def family(*, width: int, heads: int, hidden: int) -> dict[str, int]:
+    """Keyword arguments of `TextEncoder`: one layer, of the widths of the transformer that reads it."""
+    return {"width": width, "depth": 1, "heads": heads, "head_dim": width // heads, "hidden": hidden}
 
 
 def buckets_of(distance: np.ndarray, *, buckets: int, max_distance: int) -> np.ndarray:

@@ -62,18 +62,30 @@ SIZES: dict[str, dict[str, int | bool]] = {
 }
 
 
-def family(*, width: int, head_dim: int, depth: int = 0, aspect: int = 0) -> dict[str, int]:
-    """Keyword arguments of `Transformer` of one family: of one depth, or of one aspect, width / depth.
+def family(
+    *, width: int, depth: int = 0, aspect: int = 0, heads: int = 0, head_dim: int = 0
+) -> dict[str, int]:
+    """Keyword arguments of `Transformer` of one family, whose MLP is three times as wide as its tokens.
+
+    Args:
+      depth, aspect: layers, or width / layers: one of them.
+      heads, head_dim: how many, or how wide: one of them.
 
     Raises:
-      ValueError: both or neither of depth and aspect, or a width that is no multiple of `head_dim`.
+      ValueError: both or neither of two, or a width that does not divide into its heads.
     """
-    if (depth > 0) == (aspect > 0):
-        raise ValueError(f"depth {depth} and aspect {aspect}: give one of them, above 0")
-    if width < 1 or width % head_dim:
-        raise ValueError(f"width {width} is no multiple of head_dim {head_dim}, from {head_dim} on")
-    depth = depth or max(1, round(width / aspect))
-    return {"width": width, "depth": depth, "heads": width // head_dim, "hidden": round(width / 3) * 8}
+    for one, other in (("depth", "aspect"), ("heads", "head_dim")):
+        given = {"depth": depth, "aspect": aspect, "heads": heads, "head_dim": head_dim}
+        if (given[one] > 0) == (given[other] > 0):
+            raise ValueError(f"{one} {given[one]} and {other} {given[other]}: give one of them, above 0")
+    if width < 1 or width % (heads or head_dim):
+        raise ValueError(f"width {width} is no multiple of {heads or head_dim}, its heads or their width")
+    return {
+        "width": width,
+        "depth": depth or max(1, round(width / aspect)),
+        "heads": heads or width // head_dim,
+        "hidden": 3 * width,
+    }
 
 
 LAYER_INPUT = "layer_input"  # its name, for the policy that moves it to the host

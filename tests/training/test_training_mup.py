@@ -23,7 +23,8 @@ RATES = {"adamw": 2e-2, "muon": 4e-2}
 
 def model_of(width: int, *, text: bool = True) -> transformer.Transformer:
     size = transformer.family(width=width, depth=1, head_dim=12)
-    encoder = TextEncoder(**text_family(width=width, head_dim=12)) if text else None
+    shape = {name: size[name] for name in ("width", "heads", "hidden")}
+    encoder = TextEncoder(**text_family(**shape)) if text else None
     return transformer.Transformer(patch_width=8, text_encoder=encoder, levels=2, scan=False, **size)
 
 
