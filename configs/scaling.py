@@ -7,7 +7,7 @@
 |---|---|---|---|
 | smoke | 1.2e9 and 2.4e9 | 2 cores | under a minute, in the tests |
 | cpu | 3e10 to 3e13, held out 1e14 and 3e14 | 2 cores | see experiments/005_scaling |
-| cpu_tuning | rates and batches at 1e11 and 1e12 | 2 cores | half an hour |
+| cpu_tuning | rates and batches, 1e11 to 3e12 | 2 cores | half an hour by the FLOPs, not run yet |
 | gpu | 1e14 to 1e17, held out 1e18 | one H200 | not run yet |
 | tpu | 1e17 to 1e20 | a TPU slice | not run yet |
 
@@ -66,7 +66,7 @@ def get_config(tier: str = "cpu") -> ConfigDict:
                 "row_tokens": 5 * 6 * 6,  # one clip of 17 frames of 48 x 48
                 "row_text": 112,
                 "max_segments": 1,
-                "oversize": "drop",  # the longest captions: 2 % of the clips
+                "oversize": "drop",  # the longest captions: 1.4 % of the clips
                 "caption_mix": {"short": 1.0},
                 "headless": 0.0,
                 "stages": ((None, None),),

@@ -126,6 +126,17 @@ def parser(description: str, *, example: str) -> argparse.ArgumentParser:
     )
 
 
+def add_subcommands(parser: argparse.ArgumentParser, commands: Mapping[str, Any]) -> None:
+    """One subcommand per module: `add_arguments(parser)`, and its docstring as help; the chosen is `what`."""
+    chosen = parser.add_subparsers(dest="what", required=True)
+    for name, module in commands.items():
+        summary = (module.__doc__ or "").splitlines()[0]
+        own = chosen.add_parser(
+            name, help=summary, description=module.__doc__, formatter_class=parser.formatter_class
+        )
+        module.add_arguments(own)
+
+
 def add_machine(parser: argparse.ArgumentParser) -> None:
     """How this machine computes a model: `build.load_generator` takes the first three.
 

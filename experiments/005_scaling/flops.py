@@ -1,12 +1,12 @@
-"""The formula's FLOPs of a training step beside the compiler's, for the ladder's family at 1 to 12 layers.
+"""The formula's FLOPs of a training step beside the compiler's, at every width of the cpu ladder.
 
     JAX_PLATFORMS=cpu python experiments/005_scaling/flops.py
 
-Columns, per size: `formula` is what the law is drawn against (a backward pass is twice a forward one);
+Columns, per width: `formula` is what the law is drawn against (a backward pass is twice a forward one);
 `exact` leaves out gradients that nobody asks for; `lowered` and `compiled` are the matrix products in XLA's
 program before and after optimisation; `lowered_all` and `compiled_all` are `cost_analysis()["flops"]`,
 elementwise work included (what fusion does twice is counted twice), and `transcendentals` its count of those
-before optimisation, which `flops` leaves out. `--compiled` says up to which size the step is compiled too.
+before optimisation, which `flops` leaves out. `--compiled` says up to which width the step is compiled too.
 """
 
 from __future__ import annotations
@@ -18,25 +18,23 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from sora_jax import build
+from sora_jax import build, command
 from sora_jax.diffusion.objective import Objective
 from sora_jax.models.cost import count_nonembedding, count_training_flops
-from sora_jax.models.text import TextEncoder
 from sora_jax.models.transformer import Transformer
 from sora_jax.sharding import plan_hlo
 from sora_jax.types import PackedBatch
 
 OUT = Path(__file__).parent / "flops.csv"
 ROWS, TOKENS, TEXT, PATCH = 8, 180, 112, 16
-ALWAYS = ("size", "N", "formula", "exact", "lowered", "lowered_all", "transcendentals")
+ALWAYS = ("width", "N", "formula", "exact", "lowered", "lowered_all", "transcendentals")
 COLUMNS = (*ALWAYS, "compiled", "compiled_all")
 
 
-def model(size: int) -> Transformer:
-    """The family's member of `size` layers and heads."""
-    shape = {"width": 12 * size, "depth": size, "heads": size, "hidden": 32 * size}
-    encoder = TextEncoder(width=12 * size, depth=1, heads=size, head_dim=12, hidden=32 * size)
-    return Transformer(patch_width=PATCH, text_encoder=encoder, levels=2, scan=False, **shape)
+def model(width: int) -> Transformer:
+    """The family's member of a width."""
+    config = command.load_config("configs/scaling.py:cpu", [f"--config.model.size.width={width}"])
+    return build.transformer(config.model, patch_width=PATCH)
 
 
 def batch() -> PackedBatch:
@@ -61,9 +59,9 @@ def batch() -> PackedBatch:
     )
 
 
-def row(size: int, *, compiled: bool) -> dict[str, float]:
-    """The counts of one size."""
-    net, rows = model(size), batch()
+def row(width: int, *, compiled: bool) -> dict[str, float]:
+    """The counts of one width."""
+    net, rows = model(width), batch()
     apply = build.velocity_apply(net, prediction="velocity")
 
     def loss(params, batch, key):
@@ -77,7 +75,7 @@ def row(size: int, *, compiled: bool) -> dict[str, float]:
     sizes = {"rows": ROWS, "tokens": TOKENS, "text": TEXT}
     text = lowered.compiler_ir("hlo").get_hlo_module().to_string()
     found = {
-        "size": size,
+        "width": width,
         "N": count_nonembedding(net),
         "formula": count_training_flops(net, **sizes),
         "exact": count_training_flops(net, **sizes, unasked=False),
@@ -95,18 +93,19 @@ def row(size: int, *, compiled: bool) -> dict[str, float]:
 def main() -> None:
     """Writes flops.csv and prints each count against the exact one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=range(1, 13))
-    parser.add_argument("--compiled", type=int, default=4, help="compiled up to this size")
+    widths = command.load_config("configs/scaling.py:cpu").ladder.widths
+    parser.add_argument("--widths", type=int, nargs="+", default=widths)
+    parser.add_argument("--compiled", type=int, default=48, help="compiled up to this width")
     options = parser.parse_args()
     rows = []
-    for size in options.sizes:
-        rows.append(row(size, compiled=size <= options.compiled))
+    for width in options.widths:
+        rows.append(row(width, compiled=width <= options.compiled))
         with OUT.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
-        against = {k: v / rows[-1]["exact"] for k, v in rows[-1].items() if k not in ("size", "N")}
-        print(size, *(f"{name} {value:.4f}" for name, value in against.items()), flush=True)
+        against = {k: v / rows[-1]["exact"] for k, v in rows[-1].items() if k not in ("width", "N")}
+        print(width, *(f"{name} {value:.4f}" for name, value in against.items()), flush=True)
 
 
 if __name__ == "__main__":

@@ -57,13 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         example="python -m sora_jax.evaluate text --checkpoint gpu-128px --out out/scores",
     )
     parser.prog = "python -m sora_jax.evaluate"
-    chosen = parser.add_subparsers(dest="what", required=True)
-    for name, module in COMMANDS.items():
-        summary = (module.__doc__ or "").splitlines()[0]
-        own = chosen.add_parser(
-            name, help=summary, description=module.__doc__, formatter_class=parser.formatter_class
-        )
-        module.add_arguments(own)
+    command.add_subcommands(parser, COMMANDS)
     options = parser.parse_args(arguments)
     with command.machine(options) if hasattr(options, "mesh") else contextlib.nullcontext():
         options.out.mkdir(parents=True, exist_ok=True)

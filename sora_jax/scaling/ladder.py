@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 
-NEAR = 0.05  # two numbers of FLOPs within this share of each other are one budget
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Size:

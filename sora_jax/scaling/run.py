@@ -180,7 +180,7 @@ class HeldOut:
 
     def __init__(self, study: Study) -> None:
         self._clips = study.config.ladder.held_out_clips
-        self._batches: dict[str, list[PackedBatch]] = {}
+        self._batches: dict[tuple[Any, ...], list[PackedBatch]] = {}
 
     def check(self, config: Any) -> None:
         """Raises ValueError where there are too few clips: before a model is trained, not after."""
@@ -197,7 +197,8 @@ class HeldOut:
 
     def _packed(self, config: Any) -> list[PackedBatch]:
         data, store = config.data, str(Path(config.data.latents) / "heldout")
-        if store not in self._batches:
+        rows_of = (store, data.row_tokens, data.row_text, data.max_segments)  # arms may pack otherwise
+        if rows_of not in self._batches:
             rows = min(HELD_OUT_ROWS, self._clips)
             found = pipeline.make_batches(
                 LatentSource(store),
@@ -218,8 +219,8 @@ class HeldOut:
                     f"{self._clips}: make more (configs/latents.py), or set ladder.held_out_clips"
                 )
             count = int(np.searchsorted(ends, self._clips)) + 1
-            self._batches[store] = [found.batch_at(k) for k in range(count)]
-        return self._batches[store]
+            self._batches[rows_of] = [found.batch_at(k) for k in range(count)]
+        return self._batches[rows_of]
 
 
 def _row(one: Line, config: Any, losses: ClipLosses, *, seconds: float) -> dict[str, Any]:

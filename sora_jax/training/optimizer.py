@@ -122,6 +122,20 @@ def _open_ended(warmup_steps: int, cooldown: Cooldown) -> optax.GradientTransfor
     return optax.GradientTransformation(init, update)
 
 
+def _of_length(
+    total_steps: int, warmup_steps: int, cooldown_steps: int, cooldown: Cooldown
+) -> optax.GradientTransformation:
+    """Scales by minus the rate (peak 1) of `make_schedule`."""
+    rate = make_schedule(
+        1.0,
+        total_steps=total_steps,
+        warmup_steps=warmup_steps,
+        cooldown_steps=cooldown_steps,
+        cooldown=cooldown,
+    )
+    return optax.scale_by_schedule(lambda step: -rate(step))
+
+
 def begin_cooldown(opt_state: Any, *, steps: int) -> Any:
     """The state of an `open_ended` optimiser, whose rate from now on cools down to 0 within `steps` steps.
 
@@ -197,14 +211,7 @@ def make_optimizer(
     if open_ended:
         schedule = _open_ended(warmup_steps, cooldown)
     else:
-        rate = make_schedule(
-            1.0,
-            total_steps=total_steps,
-            warmup_steps=warmup_steps,
-            cooldown_steps=cooldown_steps,
-            cooldown=cooldown,
-        )
-        schedule = optax.scale_by_schedule(lambda step: -rate(step))
+        schedule = _of_length(total_steps, warmup_steps, cooldown_steps, cooldown)
     adam = optax.scale_by_adam(b1=b1, b2=b2, eps=eps)
     if name == "adamw":
         direction = adam

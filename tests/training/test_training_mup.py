@@ -10,7 +10,8 @@ import numpy as np
 import optax
 import pytest
 
-from sora_jax import patches, text_bytes, tree
+from sora_jax import command, patches, rng, text_bytes, tree
+from sora_jax.build.denoising import denoising
 from sora_jax.models import transformer
 from sora_jax.models.text import TextEncoder
 from sora_jax.models.text import family as text_family
@@ -127,3 +128,37 @@ def test_a_larger_head_begins_with_smaller_logits():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_config_s_mup_reaches_the_first_values_and_the_updates():
+    """Of the ladder's table at twice the base width, beside the same without mup."""
+    built = {}
+    for name in ("mup", "plain"):
+        config = command.load_config("configs/scaling.py:cpu", ["--config.model.size.width=96"])
+        config.unlock()
+        if name == "plain":
+            config.mup = None
+        built[name] = denoising(config, channels=8)
+    first = jax.tree.map(np.asarray, batch())
+    params = {name: parts.init_params(rng.key(0), first, {}) for name, parts in built.items()}
+    flat = {name: tree.flatten(own) for name, own in params.items()}
+    halved = [
+        path for path in flat["mup"] if "query_norm/gain" in path or path.endswith("block_0/query/kernel")
+    ]
+    assert len(halved) == 3
+    for path in flat["mup"]:
+        ratio = 0.5**0.5 if path in halved else 1.0  # heads of 48 for 24
+        np.testing.assert_allclose(flat["mup"][path], flat["plain"][path] * ratio, rtol=1e-6, err_msg=path)
+    updates = {}
+    for name, parts in built.items():
+        ones = jax.tree.map(jnp.ones_like, params[name])
+        change, _ = parts.optimizer.update(ones, parts.optimizer.init(params[name]), params[name])
+        updates[name] = tree.flatten(change)
+    rates = tree.match(
+        mup.rate_rules(width=96, base_width=48, optimizer="adamw"), list(updates["mup"]), what=""
+    )
+    assert set(rates.values()) == {0.5, 1.0}
+    for path, rate in rates.items():
+        np.testing.assert_allclose(
+            updates["mup"][path], rate * updates["plain"][path], rtol=1e-6, err_msg=path
+        )

@@ -27,13 +27,7 @@ def main(arguments: Sequence[str]) -> int:
         example="python -m sora_jax.scaling run --tier cpu --workdir run/scaling --minutes 60",
     )
     parser.prog = "python -m sora_jax.scaling"
-    chosen = parser.add_subparsers(dest="what", required=True)
-    for name, module in COMMANDS.items():
-        summary = (module.__doc__ or "").splitlines()[0]
-        own = chosen.add_parser(
-            name, help=summary, description=module.__doc__, formatter_class=parser.formatter_class
-        )
-        module.add_arguments(own)
+    command.add_subcommands(parser, COMMANDS)
     options = parser.parse_args(arguments)
     options.overrides = overrides
     return COMMANDS[options.what].run(options)
